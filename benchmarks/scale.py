@@ -9,8 +9,8 @@ selects one section.
 The section `catalog` builds a catalog of random Semantic IDs, and compares a
 search in it with a search in a catalog of a million items. Random logits
 replace the network. With a network, the ratio would be smaller. Items are then
-added. The section `zipf` does the same with IDs whose codes have a Zipf
-distribution. The section `assignment` fits an RQ-KMeans quantizer to a sample
+added. The section `zipf` does the same with IDs whose codes are drawn from a
+Zipf distribution. The section `assignment` fits an RQ-KMeans quantizer to a sample
 of random vectors, and computes the codes of all items. The vectors are read
 from a file, which holds a tenth of the items and is read ten times.
 
@@ -96,14 +96,14 @@ def measure_catalog(
       item is missing.
   """
   draw = _draw_zipf if is_zipf else _draw
-  codes, new = np.split(draw(0, num_items + _ADDED), [num_items])
+  codes, new = np.split(draw(num_items + _ADDED), [num_items])
   peaks: list[tuple[float, float]] = []
   with measuring.watched(peaks):
     start = time.perf_counter()
     catalog = Catalog.from_codes(codes, _LEVEL_SIZES)
     jax.block_until_ready(catalog)
     build_seconds = time.perf_counter() - start
-  small = Catalog.from_codes(draw(0, _SMALL), _LEVEL_SIZES)
+  small = Catalog.from_codes(draw(_SMALL), _LEVEL_SIZES)
   logits = masks.Shape(256, 4, num_items, False).logits(1, _BEAMS)
   sides = measuring.blocking(
     {
@@ -124,6 +124,10 @@ def measure_catalog(
   programs = masks.search._cache_size() - compiled
   ratio = float(np.median(times['large'] / times['small']))
   return [
+    Figure(
+      'share of the most frequent first code',
+      float(np.bincount(codes[:, 0]).max() / num_items),
+    ),
     Figure('build, s', build_seconds),
     Figure('peak memory of the build, GiB', peaks[0][0] / 1024),
     Figure('index, bytes per item', catalog.nbytes / num_items, 9),
@@ -138,13 +142,13 @@ def measure_catalog(
   ]
 
 
-def _draw(first: int, count: int) -> UInt8[np.ndarray, 'items 4']:
+def _draw(count: int) -> UInt8[np.ndarray, 'items 4']:
   """Returns distinct pseudorandom IDs in no order.
 
   The final steps of the hash MurmurHash3 are a bijection of the 32-bit numbers,
   so different numbers have different IDs.
   """
-  x = np.arange(first, first + count, dtype=np.uint32)
+  x = np.arange(count, dtype=np.uint32)
   for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
     x ^= x >> np.uint32(shift)
     x *= np.uint32(factor)
@@ -152,18 +156,21 @@ def _draw(first: int, count: int) -> UInt8[np.ndarray, 'items 4']:
   return x.astype('>u4').view(np.uint8).reshape(-1, 4)
 
 
-def _draw_zipf(seed: int, count: int) -> UInt8[np.ndarray, 'items 4']:
-  """Returns distinct random IDs whose codes have a Zipf distribution."""
-  rng = np.random.default_rng(seed)
+def _draw_zipf(count: int) -> UInt8[np.ndarray, 'items 4']:
+  """Returns random IDs whose codes are drawn from a Zipf distribution.
+
+  IDs that were drawn before are dropped, so the codes of many IDs are less
+  skewed than those of few.
+  """
+  rng = np.random.default_rng(0)
   shares = np.cumsum(1 / np.arange(1, 257))
   # Maps 16 random bits to a code.
   code = np.searchsorted(shares / shares[-1], np.arange(2**16) / 2**16)
   found = np.zeros(0, np.uint32)
   while len(found) < count:
     parts = [found]
-    for start in range(0, 2 * (count - len(found)), _CHUNK):
-      num = min(_CHUNK, 2 * (count - len(found)) - start)
-      drawn = code[rng.integers(2**16, size=(num, 4))].astype(np.uint8)
+    for _ in range(2 * (count - len(found)) // _CHUNK + 1):
+      drawn = code[rng.integers(2**16, size=(_CHUNK, 4))].astype(np.uint8)
       parts.append(drawn.view('>u4').ravel().astype(np.uint32))
     # np.unique takes minutes for so many numbers.
     found = np.sort(np.concatenate(parts))

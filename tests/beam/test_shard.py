@@ -1,16 +1,18 @@
 """Shards of training histories, compared with the dataset of one machine."""
 
 import collections
+import json
 import shutil
 
 import numpy as np
+from pyarrow import parquet
 import pytest
 
 pytest.importorskip('apache_beam', reason='needs the extra beam')
 
 from tests import small, typed  # noqa: E402
 from tests.beam import shops  # noqa: E402
-from tiger_jax.beam import prepare, shard  # noqa: E402
+from tiger_jax.beam import jobs, prepare, shard  # noqa: E402
 from tiger_jax.data import splits, training_shards  # noqa: E402
 from tiger_jax.data.packing import PackedBatches  # noqa: E402
 from tiger_jax.data.training_shards import TrainingShards  # noqa: E402
@@ -96,7 +98,7 @@ def test_the_output_does_not_depend_on_the_number_of_workers(
 ):
   monkeypatch.setattr(shard, '_NUM_HISTORIES', 60)
   for name, flags in (('one', shops.ONE), ('two', shops.TWO)):
-    shard.shard(prepared, WIDTH, 50, tmp_path / name, list(flags))
+    shard.shard(prepared, WIDTH, 100, tmp_path / name, list(flags))
   one, two = (
     {
       x.relative_to(folder): x.read_bytes()
@@ -109,17 +111,26 @@ def test_the_output_does_not_depend_on_the_number_of_workers(
   assert one == two
 
 
-def test_every_shard_has_users_of_every_file(prepared, tmp_path, monkeypatch):
+def test_every_file_has_users_in_every_shard(prepared, tmp_path):
   """Users of one file may have joined at the same time."""
-  monkeypatch.setattr(shard, '_NUM_HISTORIES', 200)
-  out = tmp_path / 'out'
-  _, num_shards, _ = shard.shard(prepared, WIDTH, 50, out, FLAGS)
-  assert 1 < num_shards < 10
-  dataset = shops.on_one_machine(shops.config(prepared))
-  counts = open_shards(out, dataset)._histories.counts.sum(axis=1)
-  # Six standard deviations of a uniform division.
-  mean = counts.mean()
-  assert (abs(counts - mean) < 6 * mean**0.5).all()
+  items = str(prepared / 'items' / 'part-00000.parquet')
+  paths = sorted((prepared / 'interactions').iterdir())
+  assert len(paths) > 3
+  for path in paths:
+    result = shard._divide((items, WIDTH, 3, 0.5), str(tmp_path), str(path))
+    firsts = [number for number, _ in result[jobs.PARTS]]
+    assert firsts == [0, 1, 2]
+    counts = [end - first for _, (*_, first, end, _) in result[jobs.PARTS]]
+    assert min(counts) > 0.1 * sum(counts)
+
+
+def test_an_unknown_item_is_an_error(prepared, tmp_path):
+  items = tmp_path / 'items.parquet'
+  table = parquet.read_table(prepared / 'items' / 'part-00000.parquet')
+  parquet.write_table(table.slice(10), items)
+  path = min((prepared / 'interactions').iterdir())
+  with pytest.raises(DataError, match='has an item that .* does not list'):
+    shard._divide((str(items), WIDTH, 3, 0.5), str(tmp_path), str(path))
 
 
 def typed_shard(prepared, *more):
@@ -131,6 +142,8 @@ def typed_shard(prepared, *more):
 
 def test_the_printed_command_trains(beam, prepared, tmp_path):
   flags = [x for x in small.FLAGS if not x.startswith('--config=')]
+  # Filters were applied by `prepare`.
+  flags.append('--config.dataset.min_history=4')
   done = beam(*typed_shard(prepared, '--users=100', *flags))
   assert done.code == 0, done.err
   assert not done.err
@@ -140,6 +153,22 @@ def test_the_printed_command_trains(beam, prepared, tmp_path):
   assert done.code == 0, done.err
   assert 'the histories for training are in out/training' in done.out
   assert (tmp_path / 'run' / 'results.json').exists()
+  dataset = json.loads((tmp_path / 'run' / 'results.json').read_text())[
+    'dataset'
+  ]
+  assert dataset['users'] == 300
+  # The speed is measured on the same batches.
+  done = typed.run(*command, '--workdir=run', '--mode=bench', cwd=tmp_path)
+  assert done.code == 0, done.err
+  # A folder that was copied in part is not trained on.
+  (tmp_path / 'half' / 'training').mkdir(parents=True)
+  for name in ('interactions', 'items'):
+    shutil.copytree(tmp_path / 'out' / name, tmp_path / 'half' / name)
+  half = [x.replace('source_dir=out', 'source_dir=half') for x in command]
+  assert half != command
+  done = typed.run(*half, '--workdir=half_run', cwd=tmp_path)
+  assert done.code == 3
+  assert 'index.json is missing' in done.refusal
   # A lost shard is found before anything is trained.
   (tmp_path / 'out' / 'training' / training_shards.name(0)).unlink()
   done = typed.run(*command, '--workdir=other', cwd=tmp_path)
@@ -157,6 +186,7 @@ def test_the_printed_command_trains(beam, prepared, tmp_path):
   ('flags', 'code', 'message'),
   [
     (('--config.train.packed=False',), 2, 'config.train.packed=True'),
+    (('--mode=bench', '--config.train.packed=False'), 2, 'train.packed=True'),
     (
       ('--config.model.max_history=7', '--config.train.length_buckets=(7,)'),
       2,
@@ -173,7 +203,7 @@ def test_the_printed_command_trains(beam, prepared, tmp_path):
     (
       ('--config.model.name=sasrec', '--config.train.packed=False'),
       2,
-      'only the model tiger',
+      'config.model.name=tiger',
     ),
   ],
 )
@@ -191,6 +221,22 @@ def test_settings_that_shards_do_not_have_are_refused(
   *warnings, error = done.err.splitlines()
   assert all(x.startswith('warning: ') for x in warnings)
   assert message in error
+
+
+def test_check_data_suggests_packed_batches(prepared, tmp_path):
+  shard.shard(prepared, 4, 100, tmp_path / 'out', FLAGS)
+  flags = *small.FLAGS, '--config.dataset.source_dir=out', '--mode=check_data'
+  done = typed.run(*flags, cwd=tmp_path)
+  assert '--config.train.packed=true' in done.out.lower()
+  assert 'Traceback' not in done.err
+  packed = typed.run(*flags, '--config.train.packed=True', cwd=tmp_path)
+  assert packed.code == 0, packed.err
+  assert 'train.steps' not in packed.out
+
+
+def test_too_few_users_are_refused_at_once(prepared, tmp_path):
+  with pytest.raises(UsageError, match='--users is 99, .* at least 100'):
+    shard.shard(prepared, WIDTH, 99, tmp_path / 'out', FLAGS)
 
 
 def test_a_folder_that_prepare_did_not_write_is_refused(prepared, tmp_path):

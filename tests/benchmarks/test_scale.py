@@ -28,7 +28,7 @@ def test_a_catalog_is_measured(is_zipf):
 
 
 def test_codes_have_a_zipf_distribution():
-  codes = scale._draw_zipf(0, 50_000)
+  codes = scale._draw_zipf(50_000)
   assert len(np.unique(codes, axis=0)) == len(codes) == 50_000
   counts = np.bincount(codes[:, 3], minlength=256)
   # Distinct IDs are less skewed than the draws.

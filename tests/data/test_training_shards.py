@@ -10,7 +10,7 @@ import pytest
 from tests import shards
 from tests.data.traceable import equal, make_dataset
 from tiger_jax.checkpoints.ledger import Ledger
-from tiger_jax.data import splits, training_shards
+from tiger_jax.data import batches, splits, training_shards
 from tiger_jax.data.packing import GroupedHistories, PackedBatches
 from tiger_jax.data.training_shards import TrainingShards
 from tiger_jax.errors import DataError, UsageError
@@ -31,10 +31,15 @@ def _folders(tmp_path_factory):
   }
 
 
-def make_source(folder, batch_size=4, seed=0, steps_per_call=2, **options):
-  histories = TrainingShards(
-    folder, DATASET.name, DATASET.items.ids, WIDTH, **options
-  )
+def make_source(
+  folder,
+  batch_size=4,
+  seed=0,
+  steps_per_call=2,
+  ids=DATASET.items.ids,
+  **options,
+):
+  histories = TrainingShards(folder, DATASET.name, ids, WIDTH, **options)
   return PackedBatches(histories, batch_size, seed, steps_per_call)
 
 
@@ -46,11 +51,11 @@ def stacks_of(source, num_epochs=2):
   ]
 
 
-def batches_of(source):
-  """Returns the gathered batches of two epochs."""
+def batches_of(source, num_epochs=2):
+  """Returns the gathered batches of some epochs."""
   return [
     x.gather(source.events) if source.events is not None else x.batch
-    for x in stacks_of(source)
+    for x in stacks_of(source, num_epochs)
   ]
 
 
@@ -144,9 +149,9 @@ def test_a_process_reads_only_its_rows(folders, monkeypatch):
   read = []
   original = TrainingShards._read
 
-  def count(self, shard, records):
-    read.extend(records)
-    return original(self, shard, records)
+  def count(self, shard, records, sizes):
+    read.extend(records.tolist())
+    return original(self, shard, records, sizes)
 
   monkeypatch.setattr(TrainingShards, '_read', count)
   for whole, part in zip(expected, stacks_of(source.of_rows(own)), strict=True):
@@ -155,6 +160,17 @@ def test_a_process_reads_only_its_rows(folders, monkeypatch):
       assert (y[:, ~own] == -1).all()
   num_own = sum(int(x.plan.is_last[:, own].sum()) for x in expected)
   assert len(read) == num_own
+
+
+def rewrite_index(folder, counts=lambda x: x, ids=lambda x: x):
+  with np.load(folder / 'index.npz') as saved:
+    training_shards.write_index(
+      folder,
+      counts(saved['counts']),
+      saved['items'],
+      ids(DATASET.items.ids),
+      [],
+    )
 
 
 DAMAGES = {
@@ -185,7 +201,23 @@ DAMAGES = {
   'damaged index': (
     lambda x: (x / 'index.npz').write_bytes(b'PK'),
     DataError,
-    'index of the shards .* is damaged .*is not the file that was saved',
+    'the index of the training histories in .* is damaged .index.npz is not '
+    'the file that was saved.: delete the folder, then copy the whole folder',
+  ),
+  'other lengths': (
+    lambda x: rewrite_index(x, counts=lambda y: y[:, [0, 2, 1, *range(3, 7)]]),
+    DataError,
+    'does not have the records that index.npz lists',
+  ),
+  'negative counts': (
+    lambda x: rewrite_index(x, counts=lambda y: -y),
+    DataError,
+    'wrong counts',
+  ),
+  'unknown items': (
+    lambda x: rewrite_index(x, ids=lambda y: y[:5]),
+    DataError,
+    'has unknown items',
   ),
 }
 
@@ -196,9 +228,34 @@ def test_a_damaged_folder_is_refused(folders, tmp_path, name):
   folder = tmp_path / 'training'
   shutil.copytree(folders[NUM_SHARDS], folder)
   change(folder)
-  with pytest.raises(kind, match=message) as error:
-    stacks_of(make_source(folder, resident_bytes=0))
-  assert '\n' not in str(error.value)
+  ids = DATASET.items.ids[: 5 if name == 'unknown items' else None]
+  for resident_bytes in (0, 10**9):
+    with pytest.raises(kind, match=message) as error:
+      stacks_of(make_source(folder, ids=ids, resident_bytes=resident_bytes))
+    assert '\n' not in str(error.value)
+
+
+def test_a_shard_that_is_lost_during_training_is_one_error(folders, tmp_path):
+  folder = tmp_path / 'training'
+  shutil.copytree(folders[NUM_SHARDS], folder)
+  source = make_source(folder, resident_bytes=0)
+  for shard in range(NUM_SHARDS):
+    (folder / training_shards.name(shard)).unlink()
+  with pytest.raises(DataError, match='part-0000. *.array_record is damaged'):
+    list(batches.prefetch(source, 0, source.steps_per_epoch))
+
+
+@pytest.mark.parametrize('resident_bytes', [0, 10**9])
+@pytest.mark.parametrize('empty', [0, 1, 2])
+def test_a_shard_may_have_no_histories(tmp_path, empty, resident_bytes):
+  of_user = np.arange(DATASET.num_users) % 2
+  of_user += of_user >= empty
+  folder = shards.write(tmp_path / 'training', DATASET, WIDTH, 3, of_user)
+  source = make_source(folder, resident_bytes=resident_bytes)
+  targets = [x.target[x.target >= 0] for x in batches_of(source, 1)]
+  expected = splits.sequences(DATASET, WIDTH).end
+  assert set(np.concatenate(targets).tolist()) <= set(expected.tolist())
+  assert len(np.concatenate(targets)) > 0.8 * len(expected)
 
 
 def test_shards_of_another_width_are_refused(folders):

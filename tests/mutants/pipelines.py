@@ -121,6 +121,6 @@ MUTANTS = [
     _SHARD,
     'shard_of = (numbers % np.uint64(num_shards))',
     'shard_of = (numbers * 0 + np.uint64(int(path[-9]) % num_shards))',
-    f'{_SHARDS}test_every_shard_has_users_of_every_file',
+    f'{_SHARDS}test_every_file_has_users_in_every_shard',
   ),
 ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import Config, ModelConfig, TrainConfig
+from tiger_jax.data import batches
 from tiger_jax.data.batches import TrainBatches
 from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import UsageError
@@ -77,11 +78,17 @@ def test_measured_values_are_consistent(
   assert all(name in table for name in report)
 
 
-def test_a_report_of_packed_rows_counts_histories(inputs):
+@pytest.mark.parametrize('resident', [True, False])
+def test_a_report_of_packed_rows_counts_histories(
+  inputs, resident, monkeypatch
+):
+  if not resident:
+    monkeypatch.setattr(batches, 'RESIDENT_BYTES', 0)
   model = dataclasses.replace(CONFIG.model, causal_encoder=True)
   train = dataclasses.replace(CONFIG.train, packed=True)
   config = dataclasses.replace(CONFIG, model=model, train=train)
   session = Session.open(config, inputs)
+  assert (session.batches.events is not None) == resident
   report = throughput.measure(session, seconds=0.1)
   # A row holds more than one history, and almost no padding.
   assert report['sequences/s'] > 17 * report['steps/s']

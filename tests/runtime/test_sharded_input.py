@@ -13,11 +13,19 @@ from tiger_jax.config import DatasetConfig
 from tiger_jax.data import loading, training_shards
 
 NUM_SHARDS = 3
-# Shards of any size are read from disk.
+# Shards of any size are read from disk. Every process writes how many rows of a
+# batch it reads.
 PROGRAM = """
-import runpy, sys
-from tiger_jax.data import batches
+import os, pathlib, runpy, sys
+from tiger_jax.data import batches, training_shards
 batches.RESIDENT_BYTES = 0
+gather = training_shards.TrainingShards.gather
+def count(self, excerpts):
+  rows = excerpts.is_last.any(axis=-1).sum(axis=-1)
+  with open(f'{os.environ["ROWS"]}-{os.getpid()}', 'a') as file:
+    file.write(''.join(f'{x}\\n' for x in rows.tolist()))
+  return gather(self, excerpts)
+training_shards.TrainingShards.gather = count
 sys.argv[0] = 'tiger_jax.main'
 runpy.run_module('tiger_jax.main', run_name='__main__')
 """
@@ -58,9 +66,16 @@ def command(shop, workdir, num_processes):
   return ('-c', PROGRAM, *flags, *['--distributed'][: num_processes > 1])
 
 
+def begin(shop, workdir, num_processes):
+  rows = workdir.with_name(f'{workdir.name}-rows-of-{num_processes}')
+  return start(
+    workdir, num_processes, command(shop, workdir, num_processes),
+    ROWS=str(rows),
+  )  # fmt: skip
+
+
 def run(shop, workdir, num_processes):
-  started = start(workdir, num_processes, command(shop, workdir, num_processes))
-  codes, errors = finish(started)
+  codes, errors = finish(begin(shop, workdir, num_processes))
   assert codes == [0] * num_processes, errors
 
 
@@ -80,7 +95,7 @@ def recommended(workdir):
 def test_four_processes_are_killed_and_two_end_like_one(shop, tmp_path):
   single, several = tmp_path / 'single', tmp_path / 'several'
   run(shop, single, 1)
-  started = start(several, 4, command(shop, several, 4))
+  started = begin(shop, several, 4)
   deadline = time.monotonic() + 240
   while max(losses(several), default=0) < 15:
     assert time.monotonic() < deadline
@@ -99,6 +114,14 @@ def test_four_processes_are_killed_and_two_end_like_one(shop, tmp_path):
   ledgers = [(x / 'train' / 'ledger').read_bytes() for x in (single, several)]
   assert ledgers[0] == ledgers[1]
   assert np.array_equal(recommended(several), recommended(single))
+  # The run was resumed, and every process read its part of a batch of 8 rows.
+  goodput = (several / 'train' / 'goodput.jsonl').read_text().splitlines()
+  assert json.loads(goodput[-1])['from'] >= 10
+  for name, num_processes in (('single', 1), ('several', 4), ('several', 2)):
+    paths = list(tmp_path.glob(f'{name}-rows-of-{num_processes}-*'))
+    assert len(paths) == num_processes
+    for path in paths:
+      assert set(path.read_text().split()) == {str(8 // num_processes)}
   one, other = (
     json.loads((x / 'results.json').read_text())['metrics']
     for x in (single, several)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from tiger_jax.config import (
   Config,
+  DatasetConfig,
   command_line,
   commands,
   config_dict,
@@ -16,6 +17,7 @@ from tiger_jax.config import (
 )
 from tiger_jax.config.checks import did_you_mean, nearest_and_all
 from tiger_jax.data import counts
+from tiger_jax.data.events import filters
 from tiger_jax.embedding import text
 from tiger_jax.errors import UsageError
 
@@ -103,19 +105,37 @@ def _prepare(arguments: list[str]) -> None:
   found = prepare.prepare(config.dataset, columns, out, runner)
   for line in counts.lines(found):
     print(line)
-  kept = {
-    name: value
-    for name, value in overrides.items()
-    if not name.startswith(
-      ('dataset.source_dir', 'dataset.columns', 'dataset.exclude_')
-    )
-  }
-  folder: dict[str, str | bool] = {'dataset.source_dir': str(out)}
-  # The prepared files have the columns `user`, `item` and so on.
-  named = dataclasses.asdict(config.dataset.columns)
-  folder |= {f'dataset.columns.{name}': '' for name, x in named.items() if x}
   print(f'Prepared: {out}')
-  print(f'Train with: {commands.text(flags["config"], kept | folder)}')
+  train = _reads(config, overrides, out, ('exclude_users', 'exclude_items'))
+  print(f'Train with: {commands.text(flags["config"], train)}')
+
+
+def _reads(
+  config: Config,
+  overrides: dict[str, str | bool],
+  out: Path,
+  fields: Sequence[str],
+) -> dict[str, str | bool]:
+  """Returns the overrides of a run that reads a folder.
+
+  Args:
+    config: The config of the command.
+    overrides: The overrides of the command.
+    out: The folder.
+    fields: The fields of `config.dataset` that get their default values.
+  """
+  c, default = config.dataset, DatasetConfig()
+  named = dataclasses.asdict(c.columns)
+  # The files have the columns `user`, `item` and so on.
+  changed = [f'columns.{name}' for name, x in named.items() if x]
+  values = {f'dataset.{name}': '' for name in changed}
+  for name in fields:
+    if getattr(c, name) != getattr(default, name):
+      values[f'dataset.{name}'] = str(getattr(default, name))
+  values['dataset.source_dir'] = str(out)
+  return {
+    name: value for name, value in overrides.items() if name not in values
+  } | values
 
 
 def _shard(arguments: list[str]) -> None:
@@ -132,14 +152,11 @@ def _shard(arguments: list[str]) -> None:
     f'{histories:,} training histories in {num_shards:,} shards, and '
     f'{num_sampled:,} users for validation and test'
   )
-  kept = {
-    name: value
-    for name, value in overrides.items()
-    if not name.startswith('dataset.')
-  }
-  kept |= {'dataset.source_dir': str(out), 'train.packed': 'True'}
   print(f'Shards: {out}')
-  print(f'Train with: {commands.text(flags["config"], kept)}')
+  fields = [*filters.made_from(config.dataset)]
+  fields += ['shuffle_ties', 'unseen_share']
+  train = _reads(config, overrides, out, fields) | {'train.packed': True}
+  print(f'Train with: {commands.text(flags["config"], train)}')
 
 
 def _embed(arguments: list[str]) -> None:

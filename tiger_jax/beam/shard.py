@@ -31,9 +31,11 @@ from tiger_jax.storage import files, texts
 
 # pyarrow.compute creates its functions at import; type checkers miss them.
 _compute: Any = pc
-# The number of histories in a shard. A process reads the index of a few shards
-# into memory, which takes about 75 bytes for each history.
+# The largest mean number of histories in a shard. A process reads the index of
+# a few shards into memory, which takes about 75 bytes for each history.
 _NUM_HISTORIES = 2**18
+# With this number, a random choice is almost never empty.
+_FEWEST_USERS = 100
 _ITEMS = Path('items') / 'part-00000.parquet'
 
 
@@ -58,11 +60,16 @@ def shard(
     The numbers of histories, of shards, and of users for validation and test.
 
   Raises:
-    UsageError: The folder exists, or `num_users` is too small.
+    UsageError: The folder exists, or `num_users` is less than 100.
     DataError: `prepare` did not write the folder, a file is missing or damaged,
       or no user has a training history.
     PeerError: A worker died.
   """
+  if num_users < _FEWEST_USERS:
+    raise UsageError(
+      f'--users is {num_users}, too few for validation and test: choose at '
+      f'least {_FEWEST_USERS}'
+    )
   folders.refuse_existing(out)
   about = shards.check(prepared)
   if not about or (prepared / training_shards.FOLDER).exists():
@@ -88,37 +95,32 @@ def shard(
     )  # fmt: skip
     samples = [x['sample'] for x in divided if x['sample']]
     if not written or not samples:
-      raise _nothing_left(prepared, bool(written), num_users)
+      raise DataError(
+        f'no user of {prepared} has four or more events, and the last two '
+        'events of each user are held out: prepare more events'
+      )
     for name in ('interactions', 'items'):
       (result / name).mkdir()
     sample = pa.concat_tables([parquet.read_table(x) for x in samples])
     parquet.write_table(sample, result / 'interactions' / 'part-00000.parquet')
     shutil.copyfile(path, result / _ITEMS)
+    item_counts = np.zeros(len(item_ids), np.int64)
+    for x in divided:
+      items, counts_of_file = np.load(x['item_counts'])
+      item_counts[items] += counts_of_file
     training = result / training_shards.FOLDER
     for number, x in enumerate(written):
       Path(x['path']).rename(training / training_shards.name(number))
     training_shards.write_index(
       training,
       np.array([x['counts'] for x in written]),
-      np.sum([np.load(x['item_counts']) for x in divided], axis=0),
+      item_counts,
       item_ids,
+      [x['sha256'] for x in written],
     )
     shards.write(result, about)
   num_histories = sum(sum(x['counts']) for x in written)
   return num_histories, len(written), sum(x['num_users'] for x in divided)
-
-
-def _nothing_left(
-  prepared: Path, has_histories: bool, num_users: int
-) -> UsageError | DataError:
-  if has_histories:
-    return UsageError(
-      f'--users={num_users} selects none of the users of {prepared}: raise it'
-    )
-  return DataError(
-    f'no user of {prepared} has four or more events, and the last two events '
-    'of each user are held out: prepare more events'
-  )
 
 
 def _divide(
@@ -135,6 +137,11 @@ def _divide(
   items_path, max_history, num_shards, share = settings
   table = parquet.read_table(path).combine_chunks()
   rows = _compute.index_in(table['item'], value_set=_catalog(items_path))
+  if rows.null_count:
+    raise DataError(
+      f'{path} has an item that {items_path} does not list: prepare the data '
+      'again'
+    )
   history = rows.combine_chunks().to_numpy().astype(np.int32)
   runs = _compute.run_end_encode(table['user'].combine_chunks())
   offsets = np.concatenate([[0], runs.run_ends.to_numpy()]).astype(np.int64)
@@ -155,10 +162,8 @@ def _divide(
   np.save(f'{stem}-lengths.npy', lengths)
   events = np.ones(len(history), bool)
   events[offsets[1:] - 1] = events[offsets[1:] - 2] = False
-  np.save(
-    f'{stem}-counts.npy',
-    np.bincount(history[events], minlength=len(_catalog(items_path))),
-  )
+  bought = np.unique(history[events], return_counts=True)
+  np.save(f'{stem}-counts.npy', np.stack(bought))
   sample = ''
   if is_sampled.any():
     sample = f'{stem}.parquet'
@@ -188,18 +193,20 @@ def _write(
   lengths, items = [], []
   # Sorted by the path of the file, because Beam returns them in any order.
   for _, stem, first, end, first_item in sorted(group[1]):
-    lengths.append(np.load(f'{stem}-lengths.npy', mmap_mode='r')[first:end])
-    num_items = int((lengths[-1] + 1).sum())
+    # Copied, because each memory map keeps its file open.
+    part = np.load(f'{stem}-lengths.npy', mmap_mode='r')
+    lengths.append(np.array(part[first:end]))
+    end_item = first_item + int((lengths[-1] + 1).sum())
     part = np.load(f'{stem}-items.npy', mmap_mode='r')
-    items.append(part[first_item : first_item + num_items])
+    items.append(np.array(part[first_item:end_item]))
   all_lengths = np.concatenate(lengths)
   end = np.cumsum(all_lengths + 1) - 1
   examples = splits.Examples(np.zeros_like(end), end - all_lengths, end)
   path = Path(work) / unique('shard')
-  counts = training_shards.write_shard(
+  counts, digest = training_shards.write_shard(
     path, np.concatenate(items), examples, max_history
   )
-  return {'path': str(path), 'counts': counts.tolist()}
+  return {'path': str(path), 'counts': counts.tolist(), 'sha256': digest}
 
 
 @functools.lru_cache(maxsize=1)

@@ -52,12 +52,12 @@ class TrainBatches:
     seed: int,
     steps_per_call: int = 1,
     *,
-    resident_bytes: int = RESIDENT_BYTES,
+    resident_bytes: int | None = None,
   ):
     """Groups the examples by length. `length_buckets` are ascending widths.
 
     The device gathers the batches if `Dataset.history` has at most
-    `resident_bytes`.
+    `resident_bytes`, by default `RESIDENT_BYTES`.
 
     Raises:
       DataError: There are fewer examples than one batch holds.
@@ -75,7 +75,8 @@ class TrainBatches:
     self.steps_per_call = min(steps_per_call, num_batches)
     self._calls_per_epoch = num_batches // self.steps_per_call
     self.steps_per_epoch = self._calls_per_epoch * self.steps_per_call
-    self.events = resident_events(dataset, resident_bytes)
+    is_small = is_resident(dataset.history.nbytes, resident_bytes)
+    self.events = dataset.history if is_small else None
     self.mean_targets = float(splits.history_lengths(examples).mean())
 
   def width(self, call: int) -> int:
@@ -136,12 +137,12 @@ class TrainBatches:
     )
 
 
-def resident_events(
-  dataset: Dataset, max_bytes: int
-) -> Int[np.ndarray, ' n'] | None:
-  """Returns `Dataset.history` if it has at most `max_bytes`, else None."""
-  is_small = dataset.history.nbytes <= max_bytes
-  return dataset.history if is_small else None
+def is_resident(num_bytes: int, max_bytes: int | None) -> bool:
+  """Returns whether the device keeps item rows of this size.
+
+  `max_bytes` is the limit, by default `RESIDENT_BYTES`.
+  """
+  return num_bytes <= (RESIDENT_BYTES if max_bytes is None else max_bytes)
 
 
 def check_size(dataset: Dataset, examples: Examples, batch_size: int) -> None:

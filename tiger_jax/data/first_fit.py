@@ -33,7 +33,8 @@ class Layout(NamedTuple):
 def make_layout(counts: Int[np.ndarray, ' lengths']) -> Layout:
   """Returns the layout for `counts[n]` histories of n items."""
   width = len(counts) - 1
-  patterns, num_rows = zip(*_first_fit_decreasing(counts, width), strict=True)
+  rows = _first_fit_decreasing(counts, width)
+  patterns, num_rows = [x for x, _ in rows], [x for _, x in rows]
   length, first, step, slot, offset = np.zeros(
     (5, len(patterns), width), np.int64
   )

@@ -27,7 +27,7 @@ from tiger_jax.interfaces import Batch
 
 @struct.dataclass
 class PackedExcerpts:
-  """Positions in the sequence of a `Histories` of the items of packed rows.
+  """The positions of the items of packed rows in a `Histories`.
 
   Attributes:
     position: The position of each item; -1 for padding.
@@ -58,6 +58,11 @@ class Planned(NamedTuple):
 
   plan: PackedExcerpts
   batch: Batch
+
+
+def split_plan(stack: Any) -> tuple[Any, Any]:
+  """Returns what the ledger records of a stack, and what the device gets."""
+  return stack if isinstance(stack, Planned) else (stack, stack)
 
 
 @runtime_checkable
@@ -94,7 +99,7 @@ class GroupedHistories:
     examples: Examples,
     width: int,
     *,
-    resident_bytes: int = batches.RESIDENT_BYTES,
+    resident_bytes: int | None = None,
   ):
     """Copies the item rows of the examples.
 
@@ -103,7 +108,7 @@ class GroupedHistories:
       examples: The examples, none longer than `width`.
       width: The number of items in a row of a batch.
       resident_bytes: The device gathers the batches if the item rows have at
-        most this size.
+        most this size; by default `batches.RESIDENT_BYTES`.
 
     Raises:
       DataError: There are no examples.
@@ -113,7 +118,7 @@ class GroupedHistories:
     self.name = dataset.name
     counts, self._events = grouped(dataset.history, examples, width)
     self.counts = counts[None]
-    is_small = self._events.nbytes <= resident_bytes
+    is_small = batches.is_resident(self._events.nbytes, resident_bytes)
     self.events = self._events if is_small else None
 
   def gather(self, excerpts: PackedExcerpts) -> Batch:
@@ -255,7 +260,7 @@ class PackedBatches:
     parts = []
     while first < end:
       epoch, row = divmod(first, self._rows_per_epoch)
-      # Shards have smaller numbers, so these seeds have no other use.
+      # No shard has this number, so no other permutation has these seeds.
       shards = np.arange(len(self._num_rows))
       order = self._permute(shards, len(shards), epoch, len(shards), 0)
       after = np.cumsum(self._num_rows[order])

@@ -113,7 +113,10 @@ def training_counts(dataset: Dataset) -> Int64[np.ndarray, ' items']:
 
 
 def event_counts(dataset: Dataset) -> Int64[np.ndarray, ' items']:
-  """Returns the number of events of each item, in shards only of training."""
+  """Returns the number of events of each item.
+
+  If the training histories are in shards, only training events are counted.
+  """
   if dataset.training_counts is not None:
     return dataset.training_counts
   return np.bincount(dataset.history, minlength=dataset.num_items)

@@ -5,7 +5,8 @@ The folder `training` of a dataset has these files:
 `part-00000.array_record`, ...: the shards, see `packing.Histories`. A record is
   a history and its target, as item rows of 32 bits.
 `index.npz`, `index.json`: the number of histories of each length in each shard,
-  the number of training events of each item, and the sha256 of the item ids.
+  the number of training events of each item, and the sha256 of the item ids and
+  of each shard.
 
 Users are assigned to shards at random, so each shard is a sample of all users.
 """
@@ -46,14 +47,17 @@ def write_shard(
   history: Int32[np.ndarray, ' n'],
   examples: splits.Examples,
   width: int,
-) -> Int64[np.ndarray, ' lengths']:
-  """Writes a shard, and returns its number of histories of each length.
+) -> tuple[Int64[np.ndarray, ' lengths'], str]:
+  """Writes a shard.
 
   Args:
     path: The file to write.
     history: Item rows.
     examples: Histories and targets as positions in `history`.
     width: The largest number of items in a history.
+
+  Returns:
+    The number of histories of each length, and the sha256 of the file.
   """
   from array_record.python import array_record_module
 
@@ -68,7 +72,8 @@ def write_shard(
       writer.write(content[start : start + size])
     first += count * size
   writer.close()
-  return counts
+  with path.open('rb') as file:
+    return counts, hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def write_index(
@@ -76,10 +81,20 @@ def write_index(
   counts: Int64[np.ndarray, 'shards lengths'],
   item_counts: Int64[np.ndarray, ' items'],
   item_ids: Sequence[str],
+  digests: Sequence[str],
 ) -> None:
-  """Writes the file that describes the shards of a folder."""
+  """Writes the files that describe the shards of a folder.
+
+  Args:
+    folder: The folder of the shards.
+    counts: The number of histories of each length in each shard.
+    item_counts: The number of training events of each item.
+    item_ids: The ids of all items.
+    digests: The sha256 of each shard.
+  """
   arrays = {'counts': counts, 'items': item_counts}
-  save_arrays(folder, _INDEX, arrays, {'item_ids': _digest(item_ids)})
+  about = {'item_ids': _digest(item_ids), 'shards': list(digests)}
+  save_arrays(folder, _INDEX, arrays, about)
 
 
 def name(number: int) -> str:
@@ -110,8 +125,8 @@ def attach(dataset: Dataset, config: DatasetConfig, folder: Path) -> Dataset:
   ]
   if changed:
     raise UsageError(
-      f'config.dataset.{changed[0]} is set, but the histories in {folder} are '
-      'already filtered: remove it'
+      f'config.dataset.{changed[0]} is set, but it cannot change the histories '
+      f'in {folder / FOLDER}: remove it'
     )
   arrays, written_for = _read_index(folder / FOLDER)
   _check_items(folder / FOLDER, written_for, dataset.items.ids)
@@ -133,7 +148,7 @@ class TrainingShards:
     item_ids: Sequence[str],
     width: int,
     *,
-    resident_bytes: int = batches.RESIDENT_BYTES,
+    resident_bytes: int | None = None,
   ):
     """Opens the shards.
 
@@ -142,7 +157,8 @@ class TrainingShards:
       dataset_name: The dataset, for error messages.
       item_ids: The item ids of the dataset.
       width: The number of items in a row of a batch.
-      resident_bytes: The largest size of histories that are kept in memory.
+      resident_bytes: The largest size of histories that are kept in memory; by
+        default `batches.RESIDENT_BYTES`.
 
     Raises:
       UsageError: The shards have histories of another width.
@@ -159,6 +175,7 @@ class TrainingShards:
       )
     _check_items(folder, written_for, item_ids)
     self.name = dataset_name
+    self._num_items = len(item_ids)
     self._paths = [folder / name(i) for i in range(len(self.counts))]
     for path in self._paths:
       if not path.is_file():
@@ -169,7 +186,7 @@ class TrainingShards:
     self._open: OrderedDict[int, Any] = OrderedDict()
     self._lock = threading.Lock()
     num_items = int((self.counts * np.arange(1, width + 2)).sum())
-    is_small = 4 * num_items <= resident_bytes
+    is_small = batches.is_resident(4 * num_items, resident_bytes)
     self.events = self._read_all(num_items) if is_small else None
 
   def gather(self, excerpts: PackedExcerpts) -> Batch:
@@ -190,11 +207,8 @@ class TrainingShards:
     record = self._first_record.ravel()[place] + number
     for i in np.unique(shard).tolist():
       chosen = np.flatnonzero(shard == i)
-      content = self._read(i, record[chosen].tolist())
       sizes = length[chosen] + 1
-      rows = np.frombuffer(content, '<i4')
-      if len(rows) != sizes.sum():
-        raise DataError(f'{self._paths[i]} {_DAMAGED}')
+      rows = self._read(i, record[chosen], sizes)
       # The place of each item in its record, counted from the end.
       before_target = (
         np.repeat(np.cumsum(sizes), sizes) - np.arange(len(rows)) - 1
@@ -209,10 +223,22 @@ class TrainingShards:
       target=target.reshape(position.shape),
     )
 
-  def _read(self, shard: int, records: Sequence[int]) -> bytes:
-    """Returns the content of records, one after the other."""
+  def _read(
+    self,
+    shard: int,
+    records: Int64[np.ndarray, ' n'],
+    sizes: Int64[np.ndarray, ' n'],
+  ) -> Int32[np.ndarray, ' items']:
+    """Returns the item rows of records of given sizes, one after the other."""
     with files.explained(f'{self._paths[shard]} is damaged', _REMEDY):
-      return b''.join(self._source(shard).__getitems__(records))
+      contents = self._source(shard).__getitems__(records.tolist())
+    lengths = np.fromiter(map(len, contents), np.int64, len(contents))
+    if not np.array_equal(lengths, 4 * sizes):
+      raise DataError(f'{self._paths[shard]} {_DAMAGED}')
+    rows = np.frombuffer(b''.join(contents), '<i4').astype(np.int32, copy=False)
+    if len(rows) and not 0 <= rows.min() <= rows.max() < self._num_items:
+      raise DataError(f'{self._paths[shard]} has unknown items: {_REMEDY}')
+    return rows
 
   def _source(self, shard: int) -> Any:
     """Returns the reader of a shard, and closes readers that are not used."""
@@ -233,23 +259,24 @@ class TrainingShards:
     events = np.empty(num_items, np.int32)
     first = 0
     for shard, counts in enumerate(self.counts):
-      num_records = int(counts.sum())
-      for start in range(0, num_records, _NUM_RECORDS):
-        records = range(start, min(start + _NUM_RECORDS, num_records))
-        rows = np.frombuffer(self._read(shard, records), '<i4')
+      sizes = np.repeat(np.arange(1, len(counts) + 1), counts)
+      for start in range(0, len(sizes), _NUM_RECORDS):
+        part = sizes[start : start + _NUM_RECORDS]
+        rows = self._read(shard, start + np.arange(len(part)), part)
         events[first : first + len(rows)] = rows
         first += len(rows)
-    if first != num_items:
-      raise DataError(f'a shard of {self._paths[0].parent} {_DAMAGED}')
     return events
 
 
 def _read_index(folder: Path) -> tuple[dict[str, np.ndarray], str]:
   """Returns the arrays of the index, and the digest of the item ids."""
-  what = f'the index of the shards in {folder}'
+  what = 'index of the training histories'
   with saved_arrays(folder, _INDEX, what, _REMEDY) as (arrays, metadata):
-    if arrays['counts'].ndim != 2 or arrays['items'].ndim != 1:
-      raise ValueError('wrong arrays')
+    counts, items = arrays['counts'], arrays['items']
+    if (counts.ndim, items.ndim) != (2, 1):
+      raise ValueError('wrong shapes')
+    if any(x.dtype != np.int64 or (x < 0).any() for x in (counts, items)):
+      raise ValueError('wrong counts')
     return arrays, str(metadata['item_ids'])
 
 
@@ -265,7 +292,4 @@ def _check_items(
 
 
 def _digest(item_ids: Sequence[str]) -> str:
-  digest = hashlib.sha256()
-  for item_id in item_ids:
-    digest.update(item_id.encode() + b'\0')
-  return digest.hexdigest()
+  return hashlib.sha256('\0'.join(item_ids).encode()).hexdigest()

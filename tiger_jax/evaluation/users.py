@@ -40,7 +40,7 @@ class UserResults:
   rank: Int[np.ndarray, 'r n']
   rank_masked: Int[np.ndarray, 'r n']
   rank_popularity: Int[np.ndarray, ' n']
-  rank_transitions: Int[np.ndarray, ' n'] | None
+  rank_transitions: Int[np.ndarray, ' n'] | None = None
 
   @classmethod
   def of(
@@ -66,7 +66,7 @@ class UserResults:
       rank=np.stack([ranks(x.hits) for x in test]),
       rank_masked=np.stack([ranks(x.hits) for x in masked]),
       rank_popularity=ranks(popularity.hits),
-      rank_transitions=transitions and ranks(transitions.hits),
+      rank_transitions=ranks(transitions.hits) if transitions else None,
     )
 
   def save(self, folder: str | os.PathLike[str]) -> None:
@@ -92,7 +92,8 @@ class UserResults:
       arrays,
       _,
     ):
-      results = cls(**{'rank_transitions': None} | arrays)
+      names = [x.name for x in dataclasses.fields(cls)]
+      results = cls(**{x: arrays[x] for x in names if x in arrays})
       results._check(dataset)
     return results
 
@@ -104,12 +105,12 @@ class UserResults:
       'rank': (r, n), 'rank_masked': (r, n), 'rank_popularity': (n,),
       'rank_transitions': (n,),
     }  # fmt: skip
+    if dataset.training_counts is not None:
+      del shapes['rank_transitions']
     for name, shape in shapes.items():
       array = getattr(self, name)
-      if array is None:
-        continue
-      if array.dtype.kind != 'i' or array.shape != shape:
-        raise ValueError(f'{name} is {array.dtype}{list(array.shape)}')
+      if array is None or array.dtype.kind != 'i' or array.shape != shape:
+        raise ValueError(f'{name} is missing or has a wrong shape')
     if not n or not r or (np.diff(self.user) <= 0).any() or self.user[0] < 0:
       raise ValueError('the users are not in order')
     if self.user[-1] >= dataset.num_users or not (

@@ -66,8 +66,8 @@ def refuse_shards(dataset: Dataset) -> None:
   if dataset.training_counts is not None:
     raise UsageError(
       'the training histories are in shards, whose transitions are not known: '
-      'set config.evaluation.transition_weight to 0, or choose a model without '
-      'transitions'
+      'choose config.model.name=tiger without config.evaluation.'
+      'transition_weight'
     )
 
 

@@ -77,8 +77,8 @@ def training_batches(config: Config, dataset: Dataset) -> Batches:
     folder = Path(config.dataset.source_dir) / training_shards.FOLDER
     if not c.packed:
       raise UsageError(
-        f'the training histories are in {folder}, which only the model tiger '
-        'with packed batches can read: set config.train.packed=True'
+        f'the training histories are in {folder}, which need packed batches: '
+        'set config.train.packed=True and config.model.name=tiger'
       )
     shards = TrainingShards(folder, dataset.name, dataset.items.ids, width)
     return PackedBatches(shards, c.batch_size, *order)
@@ -173,7 +173,7 @@ class Session:
 
   @property
   def own_batches(self) -> Batches:
-    """The training batches, of which this process reads only its rows."""
+    """The training batches. This process reads only its rows of them."""
     source = self.batches
     if isinstance(source, TrainBatches):
       return source

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tiger_jax.data.packing import split_plan
 from tiger_jax.errors import UsageError
 from tiger_jax.models.flops import training_flops
 from tiger_jax.recommenders.session import Session
@@ -55,7 +56,7 @@ def measure(
       f'config.model.name is {config.model.name!r}, which is not trained: '
       'choose a trained model for --mode=bench'
     )
-  source, task = session.batches, session.training_task
+  source, task = session.own_batches, session.training_task
   optimizer = make_optimizer(config.train.optimizer, config.train.steps)
   init = functools.partial(init_state, task, optimizer, seeds)
   shardings = sharding.state_shardings(
@@ -67,7 +68,7 @@ def measure(
 
   def run_call(state: Any, call: int) -> tuple[Any, Any]:
     first = call * source.steps_per_call
-    stack = source.stack(first, first + source.steps_per_call)
+    _, stack = split_plan(source.stack(first, first + source.steps_per_call))
     return steps_fn(state, tables, sharding.shard_batch(mesh, stack, axis=1))
 
   calls_per_epoch = source.steps_per_epoch // source.steps_per_call

@@ -134,7 +134,7 @@ def shard_batch(mesh: Mesh, tree: Any, axis: int = 0) -> Any:
 def own_rows(
   mesh: Mesh, batch_size: int, devices: list[jax.Device]
 ) -> Bool[np.ndarray, ' b']:
-  """Returns which rows of a batch some devices of the mesh hold."""
+  """Returns a mask of the rows of a batch that the given devices hold."""
   divisible = batch_size % num_batch_shards(mesh) == 0
   spec = PartitionSpec(BATCH_AXES) if divisible else PartitionSpec()
   indices = NamedSharding(mesh, spec).devices_indices_map((batch_size,))

@@ -37,6 +37,9 @@ def collect(
   # Datasets made by older versions have no counts.
   if source_counts := counts.read(stages['data'].folder):
     results['dataset']['counts'] = source_counts
+    if dataset.training_counts is not None:
+      results['dataset']['users'] = source_counts['users']['used']
+      results['dataset']['interactions'] = source_counts['events']['used']
   if 'embedding' in stages:
     vectors = embedding.load(stages['embedding'].folder)
     results['embedding'] = {

@@ -37,7 +37,10 @@ def made_from(config: Config, inputs: dict[str, str]) -> list[Any]:
 
   `inputs` maps the stages that the model reads to their fingerprints.
   """
-  return [identity(config.model), identity(config.train), config.seed, inputs]
+  settings = [identity(config.model), identity(config.train), config.seed]
+  # Earlier versions had another order of packed rows.
+  version = ['packed rows 2'] if config.train.packed else []
+  return [*settings, inputs, *version]
 
 
 def build(session: Session, folder: Path, writer: MetricsWriter) -> None:

@@ -71,7 +71,8 @@ def judge(
   for reason, changes in _required(config, dataset, report):
     reasons.append(reason)
     settings |= changes
-  settings |= _schedule(_with(config, settings), dataset.num_users, chosen)
+  if dataset.training_counts is None:
+    settings |= _schedule(_with(config, settings), dataset.num_users, chosen)
   unsolved = ''
   try:
     changed = _with(config, settings)
@@ -125,6 +126,8 @@ def _required(
       training_batches(c, dataset)
     except DataError as error:
       yield str(error), _fitting_batches(c, dataset)
+    except UsageError as error:  # The training histories are in shards.
+      yield str(error), {} if c.train.packed else {'train.packed': True}
 
 
 def _bad_rows(
@@ -152,7 +155,7 @@ def _bad_rows(
 def _fitting_batches(config: Config, dataset: Dataset) -> dict[str, Any]:
   """Returns settings with the batch size halved until it fits, or {}."""
   size = config.train.batch_size
-  while size > 1:
+  while size > 1 and dataset.training_counts is None:
     size //= 2
     settings = {'train.batch_size': size}
     with contextlib.suppress(DataError):

@@ -15,7 +15,7 @@ from tiger_jax.checkpoints import skipped
 from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.checkpoints.ledger import Ledger
 from tiger_jax.config import OptimizerConfig
-from tiger_jax.data.packing import Planned
+from tiger_jax.data.packing import split_plan
 from tiger_jax.errors import CheckpointError, NotFiniteError, Preempted
 from tiger_jax.runtime import goodput, processes
 from tiger_jax.runtime.preemption import StopSignal
@@ -246,7 +246,7 @@ class _Run:
       before = step
       with watch.phase('data'):
         number, batch = next(stream)
-        plan, batch = batch if isinstance(batch, Planned) else (batch, batch)
+        plan, batch = split_plan(batch)
         digests = ledger.add(plan, number)
         placed = shard_batch(self.mesh, batch, axis=1)
       shapes = str(jax.tree.structure(placed)) + str(

@@ -127,8 +127,7 @@ def leaks(dataset: Dataset) -> Leaks:
 def split(dataset: Dataset) -> Split:
   """Counts the targets, and the items without training events."""
   last = dataset.offsets[1:] - 1
-  is_training = splits.training_positions(dataset)
-  is_trained = _occurs(dataset, is_training)
+  is_trained = splits.training_counts(dataset) > 0
   before_test = np.ones(dataset.num_interactions, bool)
   before_test[last] = False
   is_bought = _occurs(dataset, np.ones_like(before_test))

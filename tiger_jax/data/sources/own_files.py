@@ -41,7 +41,7 @@ def load(
       the ids of the two tables do not match.
   """
   folder = Path(config.source_dir)
-  shards.check(folder)
+  about = shards.check(folder)
   events_files = input_files.require(folder, 'interactions')
   items_files = input_files.find(folder, 'items')
   events_path = input_files.shown(folder, 'interactions', events_files)
@@ -60,13 +60,15 @@ def load(
   dataset = assembly.assemble(
     config, log, items.texts, str(events_path), items.path
   )
-  if training_shards.index(folder).exists():
-    dataset = training_shards.attach(dataset, config, folder)
-    notes.append(
-      f'the users of {events_path.name} are for validation and test; the '
-      f'histories for training are in {folder / training_shards.FOLDER}'
-    )
-  return assembly.with_counts(dataset, notes, fields=items.fields, rows=rows)
+  if not (folder / training_shards.FOLDER).exists():
+    return assembly.with_counts(dataset, notes, fields=items.fields, rows=rows)
+  notes.append(
+    f'the {dataset.num_users:,} users of {events_path.name} are for validation '
+    f'and test; the training histories are in {folder / training_shards.FOLDER}'
+  )
+  dataset = training_shards.attach(dataset, config, folder)
+  all_counts = about['counts'] if about else dataset.counts
+  return dataclasses.replace(dataset, counts=all_counts | {'notes': notes})
 
 
 def event_columns(config: DatasetConfig) -> Columns:
