@@ -10,9 +10,9 @@ The section `catalog` builds a catalog of random Semantic IDs, and compares a
 search in it with a search in a catalog of a million items. Random logits
 replace the network. With a network, the ratio would be smaller. Items are then
 added. The section `zipf` does the same with IDs whose codes are drawn from a
-Zipf distribution. The section `assignment` fits an RQ-KMeans quantizer to a sample
-of random vectors, and computes the codes of all items. The vectors are read
-from a file, which holds a tenth of the items and is read ten times.
+Zipf distribution. The section `assignment` fits an RQ-KMeans quantizer to a
+sample of random vectors, and computes the codes of all items. The vectors are
+read from a file, which holds a tenth of the items and is read ten times.
 
 The command exits with code 1 if a figure misses its target, and names the
 figure.
