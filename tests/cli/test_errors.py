@@ -47,8 +47,10 @@ def _cases():
     code, command, expected = line.split(' | ', 2)
     has_variable = bool(_VARIABLE.match(command))
     # These commands read a whole run, the fixture `trained`.
-    marks = [pytest.mark.whole_runs] if topic == 'recommend' else []
+    reads_run = topic == 'recommend'
     for is_typed in {is_first or has_variable, has_variable}:
+      # A typed command starts the whole program.
+      marks = [pytest.mark.whole_runs] if reads_run or is_typed else []
       yield pytest.param(
         topic, command, int(code), expected, is_typed, marks=marks,
         id=f'{topic}: {"typed: " * is_typed}{command}',

@@ -35,9 +35,10 @@ def test_retrieval_loss_equals_that_of_tiger():
     jnp.asarray, (task.tables, tiger.tables)
   )
   rng = jax.random.key(1)
-  loss, metrics, _ = task.loss(params, task.tables, BATCH, rng)
+  loss, metrics, _ = jax.jit(task.loss)(params, task.tables, BATCH, rng)
   tiger_params = {name: params[name] for name in params if name != 'text'}
-  expected, _, _ = tiger.loss(tiger_params, tiger.tables, BATCH, rng)
+  tiger_loss = jax.jit(tiger.loss)
+  expected, _, _ = tiger_loss(tiger_params, tiger.tables, BATCH, rng)
   assert float(loss) - float(metrics['loss_indexing']) == pytest.approx(
     float(expected), rel=1e-5
   )
@@ -61,10 +62,11 @@ def test_dsi_learns_to_index_items_by_their_text():
     start = (params, optimizer.init(params))
     return jax.lax.scan(step, start, jnp.arange(200))[0][0]
 
-  bound = task.model.bind({'params': learn(params)})
+  @jax.jit
+  def index(params, *arrays):
+    return task.model.bind({'params': params}).index(*arrays)
+
   items = np.arange(12, dtype=np.int32)
-  logits = bound.index(
-    jnp.asarray(CODES), jnp.asarray(items), jnp.asarray(TEXT)
-  )
+  logits = index(learn(params), CODES, items, TEXT)
   for level in range(2):
     np.testing.assert_array_equal(logits[level].argmax(1), CODES[:, level])

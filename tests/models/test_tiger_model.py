@@ -297,8 +297,9 @@ def test_users_are_spread_over_all_buckets(num_buckets):
   assert hash_users(users[17:18], num_buckets)[0] == buckets[17]
 
 
-def test_dropout_acts_only_in_training(codes):
-  model, params = _init(dataclasses.replace(CONFIG, dropout=0.3), codes)
+def test_dropout_acts_only_in_training(plain, codes):
+  model = Tiger(dataclasses.replace(CONFIG, dropout=0.3), LEVEL_SIZES)
+  params = plain[1]
 
   @jax.jit
   def train(rng):

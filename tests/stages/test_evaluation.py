@@ -63,6 +63,7 @@ def test_popularity_metrics_equal_loops_on_every_split(tmp_path, num_users):
   assert results['best_possible'] == {'recall@10': pytest.approx(best_test)}
 
 
+@pytest.mark.whole_runs
 def test_an_ensemble_is_measured_beside_its_members(tmp_path):
   dataset = synthetic.make(400, seed=0)
   ids = extra_code(

@@ -41,6 +41,7 @@ def test_unseen_items_get_ids_like_new_items(tmp_path, quantizer):
   np.testing.assert_array_equal(ids.codes[unseen], new.codes[len(seen) :])
 
 
+@pytest.mark.whole_runs
 @pytest.mark.parametrize('quantizer', QUANTIZERS)
 def test_every_quantizer_writes_ids_a_tokenizer_and_a_quality_report(
   tmp_path, quantizer
@@ -88,6 +89,7 @@ def _whole(tmp_path_factory):
   return build(folder, _TRAINED, make_embeddings(60))
 
 
+@pytest.mark.whole_runs
 def test_resumed_training_ends_like_uninterrupted_training(whole, tmp_path):
   config, embeddings = _TRAINED, make_embeddings(60)
   folder = tmp_path / 'stopped'
@@ -106,6 +108,7 @@ def test_resumed_training_ends_like_uninterrupted_training(whole, tmp_path):
   )
 
 
+@pytest.mark.whole_runs
 def test_resume_refuses_a_checkpoint_with_different_settings(whole, tmp_path):
   shutil.copytree(whole.parent, tmp_path / 'run')
   changed = dataclasses.replace(_TRAINED.semantic_ids, beta=0.5)

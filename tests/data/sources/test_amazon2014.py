@@ -330,6 +330,7 @@ def test_the_tfds_dataset_has_the_content_of_the_files(raw, tmp_path):
   ]
 
 
+@pytest.mark.whole_runs
 @pytest.mark.parametrize(
   ('folder', 'category', 'sizes'),
   [

@@ -262,6 +262,7 @@ def test_text_that_is_no_time(value):
     assert time_values.parse(column).kinds.tolist() == [time_values.BAD]
 
 
+@pytest.mark.whole_runs
 @pytest.mark.parametrize(
   ('shop', 'folder'),
   [

@@ -75,8 +75,13 @@ def test_a_small_tree_equals_values_worked_out_by_hand(tree):
   )
 
 
-def test_descent_equals_brute_force():
-  tree = _fit(_random(300), (4, 5, 6))
+@pytest.fixture(name='fitted', scope='module')
+def _fitted():
+  return _fit(_random(300), (4, 5, 6))
+
+
+def test_descent_equals_brute_force(fitted):
+  tree = fitted
   x = 1.5 * np.random.default_rng(1).normal(size=(100, 4)).astype(np.float32)
   codes = _codes(tree, x)
   x_hat = np.asarray(tree.reconstruct(jnp.asarray(codes)))
@@ -179,12 +184,11 @@ def test_equal_items_share_one_code():
   np.testing.assert_array_equal(x_hat, np.full((1, 2, 3), 7))
 
 
-def test_codes_do_not_depend_on_the_batch():
-  x = _random(150)
-  tree = _fit(x, (8, 8, 8))
-  codes = _codes(tree, x)
-  np.testing.assert_array_equal(_codes(tree, x[130:]), codes[130:])
-  np.testing.assert_array_equal(tree.codes(jnp.asarray(x)), codes)
+def test_codes_do_not_depend_on_the_batch(fitted):
+  x = _random(300)
+  codes = _codes(fitted, x)
+  np.testing.assert_array_equal(_codes(fitted, x[280:]), codes[280:])
+  np.testing.assert_array_equal(fitted.codes(jnp.asarray(x)), codes)
 
 
 def test_fits_to_a_sample_of_the_items():

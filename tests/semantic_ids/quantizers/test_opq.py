@@ -83,20 +83,22 @@ def test_is_as_good_as_faiss():
 
 
 def test_planted_rotation_is_recovered():
-  # Each item has three parts, and each part is one of four points. A random
-  # rotation then mixes the parts.
+  # Each item has four parts, and each part is one of four points. A random
+  # rotation then mixes the parts. The shapes are those of the test above, so
+  # that its programs are used again.
   rng = np.random.default_rng(1)
-  codes = rng.integers(4, size=(600, 3))
-  points = rng.normal(size=(3, 4, 4)) * np.array([3, 2, 1])[:, None, None]
-  x = np.concatenate([points[i, codes[:, i]] for i in range(3)], axis=1)
-  rotation, _ = np.linalg.qr(rng.normal(size=(12, 12)))
+  codes = rng.integers(4, size=(1500, 4))
+  points = rng.normal(size=(4, 4, 4)) * np.array([4, 3, 2, 1])[:, None, None]
+  x = np.concatenate([points[i, codes[:, i]] for i in range(4)], axis=1)
+  rotation, _ = np.linalg.qr(rng.normal(size=(16, 16)))
   x = (x @ rotation).astype(np.float32)
-  quantizer = opq.fit(jax.random.key(0), x, (16, 16, 16))
+  quantizer = opq.fit(jax.random.key(0), x, (16,) * 4)
   assert _error(x, quantizer) < 0.02 * x.var(axis=0).sum()
 
 
+# The next three tests fit to 16 items of width 6, so that they share programs.
 def test_fits_float16_duplicates_and_constant_dimensions():
-  x = np.repeat(_correlated(10, 6), 3, axis=0).astype(np.float16)
+  x = np.repeat(_correlated(8, 6), 2, axis=0).astype(np.float16)
   x[:, 1:5] = 7
   quantizer = opq.fit(jax.random.key(0), x, (16, 16))
   rotation = np.asarray(quantizer.rotation)
@@ -105,17 +107,17 @@ def test_fits_float16_duplicates_and_constant_dimensions():
 
 
 def test_fits_equal_items():
-  x = np.full((9, 4), 3, np.float32)
-  quantizer = opq.fit(jax.random.key(0), x, (4, 4))
+  x = np.full((16, 6), 3, np.float32)
+  quantizer = opq.fit(jax.random.key(0), x, (16, 16))
   assert _error(x, quantizer) < 1e-9
 
 
 def test_fits_to_a_sample_of_the_items():
   x = _correlated(300, 6)
-  quantizer = opq.fit(jax.random.key(0), x, (8, 8), max_items=8)
+  quantizer = opq.fit(jax.random.key(0), x, (16, 16), max_items=16)
   x_hat = quantizer.reconstruct(quantizer.codes(jnp.asarray(x)))[:, -1]
   gaps = np.abs(x - np.asarray(x_hat)).max(axis=1)
-  assert (gaps < 1e-4).sum() == 8
+  assert (gaps < 1e-4).sum() == 16
 
 
 def test_refuses_fewer_items_than_codes():
