@@ -63,7 +63,7 @@ PYTEST := .venv/bin/python -m pytest -q -n 2 --dist loadfile \
 test: install  ## Run the tests of single parts, in eight minutes.
 	$(PYTEST) -m 'not slow and not as_users and not whole_runs'
 
-test-runs: install  ## Run the tests that start whole runs or a browser.
+test-runs: install  ## Run the tests that start the program, whole stages or a browser.
 	$(PYTEST) -m 'whole_runs and not slow and not as_users'
 	$(AS_USERS) $(PYTEST) -m 'as_users and not slow'
 

@@ -104,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
   """Shares compiled programs between workers and between runs of the tests."""
   folder = config.cache.mkdir('jax')
   jax.config.update('jax_compilation_cache_dir', str(folder))
-  # Writing small programs takes longer than compiling them again.
+  # Writing a small program may take longer than compiling it again.
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
