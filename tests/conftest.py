@@ -49,10 +49,11 @@ gc.set_threshold(50_000, 20, 50)
 flags.FLAGS.mark_as_parsed()
 
 
-# The folders and files of tests that start whole runs of the program or a
-# browser, or that take long. They get the mark `whole_runs`.
+# The folders and files of tests that start the program, a whole stage, a
+# benchmark or a browser. They get the mark `whole_runs`.
 _WHOLE_RUNS = (
   'beam/',
+  'benchmarks/test_training.py',
   'cases/test_checkpoint_paths.py',
   'cases/test_command_line.py',
   'cases/test_known_shops.py',
@@ -66,6 +67,7 @@ _WHOLE_RUNS = (
   'experiments/test_runs.py',
   'launch/test_notebook.py',
   'recommenders/test_additions.py',
+  'recommenders/test_throughput.py',
   'reliability/',
   'report/test_browser.py',
   'report/test_mode_report.py',

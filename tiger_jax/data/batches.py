@@ -15,7 +15,7 @@ from tiger_jax.interfaces import Batch
 
 # If `Dataset.history` is not larger than this, the device keeps it and gathers
 # the training batches from it.
-RESIDENT_BYTES = 2**30
+RESIDENT_BYTES = 2**30  # 1 GiB
 
 
 class _Plan(NamedTuple):
