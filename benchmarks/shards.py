@@ -94,6 +94,8 @@ def measure(folder: Path, num_steps: int) -> dict[str, float]:
   ):
     source = open_shards(folder, config)
     session = Session.open(config, inputs, source)
+    # Imports Grain, which takes seconds.
+    next(batches.prefetch(source, 0, source.steps_per_call))
     loop.train(
       session.training_task,
       functools.partial(batches.prefetch, session.own_batches),
