@@ -98,7 +98,8 @@ def test_four_processes_are_killed_and_two_end_like_one(shop, tmp_path):
   run(shop, single, 1)
   started = begin(shop, several, 4)
   deadline = time.monotonic() + 240
-  while not list(several.glob('train*/checkpoints/*/manifest.json')):
+  # A checkpoint that is not complete has the suffix `.partial`.
+  while not list(several.glob('train*/checkpoints/[1-4]0')):
     assert time.monotonic() < deadline
     assert all(x.poll() is None for x in started), finish(started)
     time.sleep(0.05)
