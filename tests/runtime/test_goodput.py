@@ -12,6 +12,7 @@ from tiger_jax.errors import NumbersError
 from tiger_jax.runtime import goodput
 from tiger_jax.runtime.goodput import Stopwatch
 from tiger_jax.runtime.writers import MetricsWriter
+from tiger_jax.training import loop
 from tiger_jax.training.schedule import Rewind
 
 
@@ -156,7 +157,14 @@ def _simulated(clock, monkeypatch):
   return clock
 
 
-def test_the_phases_of_a_run_add_up_to_its_time(simulated, tmp_path, capsys):
+def test_the_phases_of_a_run_add_up_to_its_time(
+  simulated, tmp_path, capsys, monkeypatch
+):
+  class SlowCheckpoints(loop.Checkpoints):
+    def __init__(self, *args, **options):
+      simulated.now += 2
+      super().__init__(*args, **options)
+
   def evaluate(params):
     simulated.now += 4
     return {'score': 0.0}
@@ -171,6 +179,7 @@ def test_the_phases_of_a_run_add_up_to_its_time(simulated, tmp_path, capsys):
       simulated.now += 0.25
       super().write(*args)
 
+  monkeypatch.setattr(loop, 'Checkpoints', SlowCheckpoints)
   run = Run(tmp_path, evaluate=evaluate, writer=Writer(tmp_path))
   start = simulated.now
   run(Counter(), read)
@@ -179,11 +188,12 @@ def test_the_phases_of_a_run_add_up_to_its_time(simulated, tmp_path, capsys):
   seconds = line['seconds']
   assert seconds['data'] == STEPS
   assert seconds['evaluate'] == 2 * 4
-  # The metrics of each step, and of each evaluation.
-  assert seconds['other'] == 0.25 * (STEPS + 2)
+  # Opening the checkpoints, and the metrics of each step and evaluation.
+  assert seconds['other'] == 2 + 0.25 * (STEPS + 2)
   assert seconds['wall'] == simulated.now - start
   assert_adds_up(seconds)
   assert {'compile', 'step', 'save'} <= seconds.keys()
+  assert min(seconds.values()) >= 0
   assert f'train: {seconds["wall"]:.1f} s: ' in capsys.readouterr().out
 
 
