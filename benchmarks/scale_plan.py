@@ -13,6 +13,8 @@ from benchmarks import measuring
 
 ROOT = Path(__file__).parents[1]
 _EVENTS_PER_USER = 10
+# Ten machines with 16 cores each.
+_CORES = 160
 
 
 class Rates(NamedTuple):
@@ -30,6 +32,8 @@ class Rates(NamedTuple):
     vector: Bytes of a vector of 384 float16 numbers.
     event: Bytes of an event in a history: an item row and a time.
     user: Bytes of the offset of a user's history.
+    shard: Bytes of a training shard per history ("Training on shards").
+    histories: Histories that are written to shards ("Training on shards").
   """
 
   events: float = 64_000
@@ -41,21 +45,33 @@ class Rates(NamedTuple):
   vector: float = 768
   event: float = 12
   user: float = 8
+  shard: float = 88
+  histories: float = 176_000
 
 
 def plan(num_items: int, num_users: int, rates: Rates) -> dict[str, float]:
   """Returns core-hours and gigabytes for a shop, by the name of the row."""
   num_events = _EVENTS_PER_USER * num_users
   hour = 3600
+  read = num_events / rates.events / hour
+  assign = num_items / rates.items / hour
+  shard = num_users / rates.histories / hour
+  train = num_events / rates.targets / hour
+  recommend = num_users / rates.users / hour
   return {
-    'read the events, core-hours': num_events / rates.events / hour,
+    'read the events, core-hours': read,
     'histories, GB': (num_events * rates.event + num_users * rates.user) / 1e9,
     'vectors, GB': num_items * rates.vector / 1e9,
-    'codes of all items, core-hours': num_items / rates.items / hour,
+    'codes of all items, core-hours': assign,
     'index of valid IDs, GB': num_items * rates.index / 1e9,
     'codes of all rows, GB': num_items * rates.codes / 1e9,
-    'one pass of training, core-hours': num_events / rates.targets / hour,
-    'recommend to all users, core-hours': num_users / rates.users / hour,
+    'write the training shards, core-hours': shard,
+    'training shards, GB': num_users * rates.shard / 1e9,
+    'one pass of training, core-hours': train,
+    'recommend to all users, core-hours': recommend,
+    'Beam pipelines on ten machines, hours': (read + shard + assign + recommend)
+    / _CORES,
+    'one pass of training on ten machines, hours': train / _CORES,
   }
 
 
