@@ -10,7 +10,13 @@ from jaxtyping import Float
 import numpy as np
 
 from benchmarks.http_server import Server
-from benchmarks.server_load import LEAD_SECONDS, Sample, Targets, load
+from benchmarks.server_load import (
+  LEAD_SECONDS,
+  SETTLE_SECONDS,
+  Sample,
+  Targets,
+  load,
+)
 from tiger_jax import Recommender
 
 # The number of new items in one request.
@@ -35,7 +41,7 @@ def measure_changes(
 
   def swap() -> None:
     # The load starts after this time.
-    time.sleep(LEAD_SECONDS + 0.5)
+    time.sleep(LEAD_SECONDS + SETTLE_SECONDS + 0.5)
     version = 1
     for i in range(num_swaps + num_loads):
       before = catalogs[version]
@@ -95,7 +101,7 @@ def _measure_additions(
   seconds = []
 
   def add() -> None:
-    time.sleep(LEAD_SECONDS + 2)
+    time.sleep(LEAD_SECONDS + SETTLE_SECONDS + 2)
     start = time.monotonic()
     # The body of a request is limited.
     for first in range(0, _NUM_NEW, _MAX_ADDED):

@@ -12,6 +12,10 @@ from benchmarks.http_server import Server
 _RATE_PER_PROCESS = 600
 # The time that the load generator processes have to start.
 LEAD_SECONDS = 1.5
+# An open loop starts with this time, which is not counted. In the first tenths
+# of a second, the load generators need the cores, and hundreds of connections
+# are used for the first time.
+SETTLE_SECONDS = 1.0
 
 
 class Sample(NamedTuple):
@@ -49,7 +53,17 @@ def load(
   connections: int = 0,
   keep: bool = False,
 ) -> list[Sample]:
-  """Sends requests from separate processes, and returns all samples."""
+  """Sends requests from separate processes, and returns the samples.
+
+  Args:
+    server: The server.
+    bodies: The bodies of the requests, which are used in turn.
+    seconds: The time during which requests are counted.
+    rate: The requests per second, see `open_loop.Job`.
+    connections: The number of connections of a closed loop.
+    keep: Whether to keep the responses.
+  """
+  settle = SETTLE_SECONDS if rate else 0
   num_processes = max(1, min(4, round(rate / _RATE_PER_PROCESS)))
   start = time.time() + LEAD_SECONDS
   processes = []
@@ -63,7 +77,7 @@ def load(
     job = {
       'port': server.port,
       'start': start,
-      'seconds': seconds,
+      'seconds': settle + seconds,
       'rate': rate / num_processes,
       'connections': connections,
       'seed': i,
@@ -80,4 +94,8 @@ def load(
     samples += [Sample(*json.loads(line)) for line in process.stdout]
     if process.wait():
       raise RuntimeError('a load generator process failed')
-  return samples
+  return [
+    Sample(x.scheduled - settle, x.sent - settle, x.done - settle, *x[3:])
+    for x in samples
+    if x.scheduled >= settle
+  ]

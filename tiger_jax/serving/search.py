@@ -196,6 +196,7 @@ class Query:
     histories: Sequence[list[int]],
     users: Sequence[int],
     sizes: Sequence[int] = BATCHES,
+    widths: Sequence[int] | None = None,
   ) -> Beams:
     """Searches for several histories in one batch.
 
@@ -203,9 +204,14 @@ class Query:
       histories: The item rows of each history, oldest first.
       users: The user row of each history; -1 for an unknown user.
       sizes: Ascending sizes of a batch, see `request_batch`.
+      widths: Ascending widths of a batch, see `request_batch`. None for the
+        longest width of training, so that one program searches for histories of
+        all lengths.
     """
     options, session = self.options, self.snapshot.model.session
-    batch = request_batch(histories, session.config.train.length_buckets, sizes)
+    if widths is None:
+      widths = session.config.train.length_buckets[-1:]
+    batch = request_batch(histories, widths, sizes)
     batch.user[: len(users)] = users
     size = len(batch.user)
     seen = histories if options.exclude_seen else [[]] * len(histories)

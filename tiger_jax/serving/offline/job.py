@@ -246,6 +246,7 @@ def search_part(
   """
   rows = np.full((len(part.users), query.k), -1, np.int32)
   scores = np.zeros(rows.shape)
+  widths = query.snapshot.model.session.config.train.length_buckets
   lengths = [len(history) for history in part.histories]
   order = np.argsort(lengths, kind='stable').tolist()
   empty = order[: lengths.count(0)]
@@ -265,6 +266,7 @@ def search_part(
       [part.histories[user] for user in users],
       [part.rows[user] for user in users],
       (size,),
+      widths,
     )
     n = len(users)
     valid = beams.valid[:n, : query.k]

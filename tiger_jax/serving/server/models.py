@@ -3,7 +3,6 @@
 from collections.abc import Callable
 import copy
 import dataclasses
-import itertools
 import math
 from pathlib import Path
 import re
@@ -155,9 +154,7 @@ class Models:
         name, shop, result = make()
         served = Served(name, shop, self._current.catalog + 1)
         if _same_programs(self._current.shop.snapshot, shop.snapshot):
-          snapshot = shop.snapshot
-          length = snapshot.model.session.config.train.length_buckets[0]
-          _check_search(served, length, 1)
+          _check_search(served, 1)
         else:
           warm(served, self._max_batch)
       except Exception as error:
@@ -201,13 +198,12 @@ def warm(served: Served, max_batch: int) -> None:
       finite.
   """
   sizes = [*(x for x in BATCHES if x < max_batch), max_batch]
-  lengths = served.shop.snapshot.model.session.config.train.length_buckets
-  for search in itertools.product(lengths, sizes):
-    _check_search(served, *search)
+  for size in sizes:
+    _check_search(served, size)
 
 
-def _check_search(served: Served, length: int, size: int) -> None:
-  """Searches for `size` histories of one length.
+def _check_search(served: Served, size: int) -> None:
+  """Searches for `size` histories of one item.
 
   Raises:
     UsageError: There are no recommendations, or scores that are not finite.
@@ -215,7 +211,7 @@ def _check_search(served: Served, length: int, size: int) -> None:
   snapshot = served.shop.snapshot
   snapshot.prepare()
   item = snapshot.ids[int(snapshot.rows[0])]
-  found = served.shop.recommend_batch([[item] * length] * size, 1)[0]
+  found = served.shop.recommend_batch([[item]] * size, 1)[0]
   if not found or any(not math.isfinite(x.score) for x in found):
     raise UsageError(
       f'the model {served.name} gives no recommendations, or scores that are '

@@ -73,13 +73,18 @@ def serve(folder: Path, settings: Settings, root: Path | None = None) -> None:
   print(f'loading {folder}', flush=True)
   path = folder.absolute()
   metrics = Metrics()
-  models = Models(
-    path.name, load(path), root or path.parent, metrics, settings.max_batch
-  )
   # A full garbage collection traverses all objects that are not frozen. For the
-  # objects of the model and of JAX, this would block all requests for 0.2 s.
-  gc.collect()
-  gc.freeze()
+  # objects of the model and of JAX, each one takes 0.2 to 0.4 s. This would
+  # delay the start, and later block all requests.
+  gc.disable()
+  try:
+    models = Models(
+      path.name, load(path), root or path.parent, metrics, settings.max_batch
+    )
+    gc.collect()
+    gc.freeze()
+  finally:
+    gc.enable()
   _log_to_stderr()
   config = uvicorn.Config(_nothing, log_config=None)
   with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
