@@ -76,7 +76,7 @@ def search(
     constrained: Whether to search only valid IDs.
   """
   return beam_search(
-    lambda level, previous, codes, cache: (logits[level], cache),
+    lambda level, previous, candidates, cache: (logits[level], cache),
     (),
     trie,
     len(logits[0]),

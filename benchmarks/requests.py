@@ -107,8 +107,8 @@ def _decode(
   batch_size = len(encoded.mask)
   with jax.default_matmul_precision('highest'):
     return beam_search(
-      lambda level, previous, codes, cache: bound.decode_step(
-        level, previous, cache, encoded, codes
+      lambda level, previous, candidates, cache: bound.decode_step(
+        level, previous, cache, encoded, candidates
       ),
       bound.empty_cache(batch_size),
       catalog,

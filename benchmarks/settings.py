@@ -28,6 +28,7 @@ _SETTINGS = {
   'recency bias': ('recency_bias',),
   'prefix embeddings': ('prefix_embeddings',),
   'prefix heads': ('prefix_embeddings', 'prefix_heads'),
+  'trie softmax, history bias': ('softmax', 'history_bias'),
   'all': tuple(PAPERS_MODEL),
 }
 

@@ -3,7 +3,7 @@
   python -m tiger_jax.main --config=configs/paper/ablation.py
 
 The settings are a softmax over the trie of the IDs, a recency bias in the
-cross-attention, prefix embeddings, and prefix heads (see
+cross-attention, prefix embeddings, prefix heads, and a history bias (see
 `tiger_jax/config/model.py`). The rows "all, nearest_free" and "all, optimal"
 set `semantic_ids.collisions` to `nearest_free` and `optimal`, so their IDs have
 no collision code. The row "all, packed" uses `train.packed`. Only the variants
@@ -26,8 +26,12 @@ _ROWS = {
   'recency bias': ('recency_bias',),
   'prefix embeddings': _PREFIXES[:1],
   'prefix embeddings, prefix heads': _PREFIXES,
-  'all but prefix heads': ('softmax', 'recency_bias', 'prefix_embeddings'),
-  'all': ('softmax', 'recency_bias', *_PREFIXES),
+  'trie softmax, history bias': ('softmax', 'history_bias'),
+  'all but prefix heads': (
+    'softmax', 'recency_bias', 'prefix_embeddings', 'history_bias',
+  ),
+  'all but history bias': ('softmax', 'recency_bias', *_PREFIXES),
+  'all': ('softmax', 'recency_bias', *_PREFIXES, 'history_bias'),
 }
 
 

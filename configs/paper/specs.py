@@ -32,7 +32,7 @@ DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10', 'proven')
 # The paper's values of the settings that `configs/paper/ablation.py` measures.
 PAPERS_MODEL = {
   'softmax': 'all_codes', 'recency_bias': False, 'prefix_embeddings': 0,
-  'prefix_heads': False,
+  'prefix_heads': False, 'history_bias': False,
 }  # fmt: skip
 
 _NAMES = {

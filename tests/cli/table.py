@@ -129,6 +129,7 @@ TABLE = r"""
 2 | $Q --config.model.prefix_embeddings=-1 | config.model.prefix_embeddings is -1: it must not be negative
 2 | $Q --config.train.optimizer.weight_decay=inf | config.train.optimizer.weight_decay is inf: it must be finite
 2 | $Q --config.model.prefix_heads=true | config.model.prefix_heads is True, but prefix_embeddings is 0: set prefix_embeddings to 32768, for example
+2 | $Q --config.model.history_bias=true | config.model.history_bias is True, but softmax is 'all_codes': set softmax to 'trie'
 2 | $Q --config.model.prefix_embeddings=16777217 | config.model.prefix_embeddings is too large: choose at most 16,777,216
 2 | $Q --config.model.prefix_dropout=1 | config.model.prefix_dropout is 1.0: choose from [0, 1)
 2 | $Q --config.semantic_ids.codebook_sizes=8 | config.semantic_ids.codebook_sizes is '8': it must be a tuple, such as (32, 32, 32)

@@ -52,7 +52,7 @@ def _tiger_task(network=Tiger, **changes):
 
 _WITH_PREFIXES = {
   'prefix_embeddings': 25, 'prefix_dropout': RATE, 'recency_bias': True,
-  'prefix_heads': True,
+  'prefix_heads': True, 'softmax': 'trie', 'history_bias': True,
 }  # fmt: skip
 TASKS = {
   'tiger': _tiger_task(),
@@ -169,9 +169,19 @@ DEVIATIONS = {
   'tiger': _UNTIED,
   'tied': _TIED,
   'prefixes': _UNTIED
-  | {'prefix_embedding/embedding': 0.1, 'recency_bias/table': 0},
+  | {
+    'prefix_embedding/embedding': 0.1,
+    'recency_bias/table': 0,
+    'history_bias/table': 0,
+    'history_bias/kernel': 0,
+  },
   'tied_prefixes': _TIED
-  | {'prefix_embedding/embedding': 0.1 * _fan_in(D), 'recency_bias/table': 0},
+  | {
+    'prefix_embedding/embedding': 0.1 * _fan_in(D),
+    'recency_bias/table': 0,
+    'history_bias/table': 0,
+    'history_bias/kernel': 0,
+  },
   'dsi': _UNTIED | {'text/kernel': _fan_in(TEXT_DIM)},
   'sasrec': _SEQUENCE,
   'bert4rec': _SEQUENCE,

@@ -24,6 +24,7 @@ CONFIG = dataclasses.replace(
   recency_bias=True,
   prefix_embeddings=50,
   prefix_heads=True,
+  history_bias=True,
 )
 MODEL = Tiger(CONFIG, LEVEL_SIZES)
 # The lengths of the histories in each row.
@@ -62,11 +63,14 @@ ALONE, PACKED = make_batches()
 
 @pytest.fixture(name='params', scope='module')
 def _params():
-  """Returns parameters with a random recency table."""
+  """Returns parameters with random biases for recency and the history."""
   params = TASK.init(jax.random.key(0))
-  table = params['recency_bias']['table']
-  table = 2 * jax.random.normal(jax.random.key(1), table.shape)
-  return {**params, 'recency_bias': {'table': table}}
+  for name in ('recency_bias', 'history_bias'):
+    params[name] = {
+      key: 2 * jax.random.normal(jax.random.key(1), x.shape)
+      for key, x in params[name].items()
+    }
+  return params
 
 
 @jax.jit

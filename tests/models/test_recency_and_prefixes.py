@@ -9,6 +9,7 @@ import pytest
 
 from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch
+from tiger_jax.models.history_bias import Candidates
 from tiger_jax.models.prefixes import hash_prefixes
 from tiger_jax.models.relative_position import MAX_RECENCY, RecencyBias
 from tiger_jax.models.tiger import Tiger
@@ -154,7 +155,7 @@ def test_decoding_step_by_step_equals_one_pass(params, model):
     previous = CODES[items][:, :, level - 1]
     # Codes in another order, two of them for each beam.
     codes = jnp.asarray([[[2, 0], [1, 2]]] * 3)
-    some, _ = step(level, previous, cache, encoded, codes)
+    some, _ = step(level, previous, cache, encoded, Candidates(codes))
     logits, cache = step(level, previous, cache, encoded)
     np.testing.assert_allclose(
       some, jnp.take_along_axis(logits, codes, 2), atol=1e-5

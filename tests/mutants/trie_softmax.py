@@ -57,8 +57,8 @@ _LOSSES = [
   Mutant(
     'the task ignores the trie',
     'tiger_jax/recommenders/tiger_task.py',
-    'children = target_children(trie, codes[target]) if trie else None',
-    'children = None',
+    'if trie:',
+    'if trie and False:',
     'tests/recommenders/test_tiger_task.py::'
     'test_a_trie_softmax_normalizes_over_the_codes_of_items[True]',
   ),

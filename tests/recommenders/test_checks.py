@@ -173,6 +173,7 @@ def test_a_mode_that_makes_ids_checks_their_settings_for_any_model():
     ({'model': {'name': 'sasrec'}}, 'model.prefix_embeddings', "'sasrec'"),
     ({'model': {'name': 'sasrec'}}, 'model.prefix_dropout', "'sasrec'"),
     ({'model': {'name': 'sasrec'}}, 'model.prefix_heads', "'sasrec'"),
+    ({'model': {'name': 'sasrec'}}, 'model.history_bias', "'sasrec'"),
     ({}, 'model.prefix_dropout', 'prefix_embeddings is 0'),
     ({}, 'model.loss', "'tiger'"),
     ({}, 'evaluation.search', "'tiger'"),
@@ -201,6 +202,7 @@ def test_used_fields_are_not_reported():
     'semantic_ids.optimizer.weight_decay', 'model.num_user_tokens',
     'train.steps', 'train.optimizer.learning_rate', 'evaluation.num_beams',
     'model.softmax', 'model.recency_bias', 'model.prefix_embeddings',
+    'model.history_bias',
   ]  # fmt: skip
   assert unread(from_json({}), fields) == []
   with_prefixes = from_json({'model': {'prefix_embeddings': 9}})

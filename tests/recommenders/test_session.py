@@ -300,6 +300,7 @@ def test_identity_depends_on_the_model_and_the_catalog(inputs):
     session(inputs, seed=1),
     session(inputs, num_user_tokens=5),
     session(inputs, softmax='trie'),
+    session(inputs, softmax='trie', history_bias=True),
     session(inputs, recency_bias=True),
     session(inputs, prefix_embeddings=9),
     session(inputs, prefix_embeddings=9, prefix_dropout=0.1),

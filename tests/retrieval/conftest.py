@@ -162,7 +162,7 @@ def run(
   values stay correct only if the search reorders the cache with its beams.
   """
 
-  def step(level, previous, scored, cache):
+  def step(level, previous, candidates, cache):
     hashed, prefix = cache
     width = 1
     if previous is not None:
@@ -172,7 +172,7 @@ def run(
       prefix = prefix.at[:, level - 1].set(flat)
     logits = jnp.asarray(tables[level])[hashed]
     logits = logits.reshape(len(requests), width, -1)
-    return take_codes(logits, scored), (hashed, prefix)
+    return take_codes(logits, candidates.codes), (hashed, prefix)
 
   successors = None
   if mixture:

@@ -10,6 +10,7 @@ CONFIG = ModelConfig(
   max_history=3, d_model=8, num_heads=2, head_dim=3, mlp_dim=12,
   num_encoder_layers=1, num_decoder_layers=1, softmax='trie',
   recency_bias=True, prefix_embeddings=30, prefix_heads=True,
+  history_bias=True,
 )  # fmt: skip
 NUM_ITEMS = 13
 # The IDs of the items of the catalog, and of two new items.

@@ -170,7 +170,7 @@ def test_an_unconstrained_search_marks_valid_ids(table_model, make_case):
 def _search_levels(tables, catalog, num_beams, constrained=True):
   """Runs a search with logits that depend only on the level."""
 
-  def step(level, previous, codes, cache):
+  def step(level, previous, candidates, cache):
     num_beams = 1 if previous is None else previous.shape[1]
     shape = (1, num_beams, LEVEL_SIZES[level])
     return jnp.broadcast_to(tables[level][None, None], shape), cache

@@ -18,8 +18,9 @@ from tiger_jax.retrieval.tiger import TigerRetriever
 NUM_MEMBERS = 3
 CODES = real_network.CODES[:NUM_ITEMS]
 ALL_CODES = dataclasses.replace(
-  CONFIG, softmax='all_codes', prefix_heads=False, num_user_tokens=7
-)
+  CONFIG, softmax='all_codes', prefix_heads=False, history_bias=False,
+  num_user_tokens=7,
+)  # fmt: skip
 
 
 @pytest.fixture(
@@ -43,11 +44,26 @@ def _members(model):
         params,
       )
     )
+    if model.config.history_bias:
+      # The slow search does not know the decoder state.
+      bias = members[-1]['history_bias']
+      members[-1]['history_bias'] = bias | {'kernel': 0 * bias['kernel']}
   return members
 
 
 def _ensemble(members):
   return Ensemble(jax.tree.map(lambda *x: jnp.stack(x), *members))
+
+
+def _slow_seen(prefix, size):
+  """Returns `Candidates.seen` of every code after a prefix, `[requests, v]`."""
+  seen = np.zeros((2, size), int)
+  for row, code in np.ndindex(2, size):
+    is_below = (CODES[:, : len(prefix) + 1] == [*prefix, code]).all(1)
+    is_seen = np.isin(np.flatnonzero(is_below), BATCH.history[row])
+    if is_below.any():
+      seen[row, code] = int(is_seen.any()) + int(is_seen.all())
+  return seen
 
 
 def _slow_scores(model, members):
@@ -61,6 +77,10 @@ def _slow_scores(model, members):
     ]
     for level, code in enumerate(codes):
       logits = np.mean([np.asarray(x[level])[:, 0] for x in passes], 0)
+      if model.config.history_bias:
+        tables = [x['history_bias']['table'][level] for x in members]
+        bias = np.append(0, np.mean(tables, 0))
+        logits += bias[_slow_seen(codes[:level], logits.shape[1])]
       if model.config.softmax == 'trie':
         siblings = CODES[(CODES[:, :level] == codes[:level]).all(1), level]
         allowed = np.isin(np.arange(logits.shape[1]), siblings)

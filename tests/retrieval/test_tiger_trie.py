@@ -15,6 +15,7 @@ from tests.retrieval.real_network import (
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.errors import UsageError
 from tiger_jax.models.cross_entropy import cross_entropy, target_children
+from tiger_jax.models.history_bias import SeenItems
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval import tiger as retriever_module
 from tiger_jax.retrieval.tiger import TigerRetriever
@@ -32,9 +33,12 @@ def _retriever():
 def _params():
   init = jax.jit(MODEL.init)
   params = init(jax.random.key(0), jnp.asarray(CODES), BATCH)['params']
-  table = params['recency_bias']['table']
-  noise = jax.random.normal(jax.random.key(1), table.shape)
-  return {**params, 'recency_bias': {'table': noise}}
+  for i, name in enumerate(('recency_bias', 'history_bias')):
+    params[name] = {
+      key: jax.random.normal(jax.random.key(i), x.shape)
+      for key, x in params[name].items()
+    }
+  return params
 
 
 @jax.jit
@@ -45,9 +49,12 @@ def item_losses(params, catalog, rows):
     batch = jax.tree.map(lambda x: jnp.asarray(x)[request][None], BATCH)
     batch = batch._replace(target=row[None])
     codes = catalog.codes[row][None, None]
-    children = target_children(catalog, codes)
+    seen_items = SeenItems.of(
+      catalog, catalog.codes[batch.history], batch.history[:, None] >= 0
+    )
+    children = target_children(catalog, codes, seen_items)
     bound = MODEL.bind({'params': params})
-    scored = [x.children.codes for x in children]
+    scored = [x.candidates for x in children]
     logits = bound.last_target(catalog.codes, batch, scored=scored)
     return cross_entropy(logits, codes, jnp.ones((1, 1)), children).sum()
 
@@ -80,6 +87,22 @@ def test_new_items_share_the_probability_of_their_siblings(retriever, params):
   rows = np.delete(np.arange(NUM_ITEMS + 2), [1, 4])
   _assert_equals_training_loss(retriever.with_catalog(catalog), params, rows)
   assert retriever_module._search._cache_size() == compiled
+
+
+def test_a_low_bias_excludes_the_items_of_the_history(retriever, params):
+  """Each level lowers only codes that lead to no other item."""
+  bias = params['history_bias']
+  table = jnp.zeros((3, 2)).at[:, 1].set(-100)
+  bias = {'kernel': 0 * bias['kernel'], 'table': table}
+  changed = {**params, 'history_bias': bias}
+  beams = jax.device_get(retriever.search(changed, BATCH, 1))
+  for items, scores, history in zip(*beams[:3:2], BATCH.history, strict=True):
+    seen = history[history >= 0]
+    assert set(items[NUM_ITEMS - len(seen) : NUM_ITEMS]) == set(seen)
+    assert scores[NUM_ITEMS - len(seen)] < -50
+    np.testing.assert_allclose(
+      np.exp(scores[: NUM_ITEMS - len(seen)]).sum(), 1, rtol=1e-5
+    )
 
 
 def test_an_unconstrained_search_is_refused(retriever, params):

@@ -71,7 +71,7 @@ def test_tiger_lowers(replicas, causal, resident):
 def test_a_trie_softmax_lowers(causal):
   task = make_task(
     causal_encoder=causal, softmax='trie', recency_bias=True,
-    prefix_embeddings=9,
+    prefix_embeddings=9, history_bias=True,
   )  # fmt: skip
   codes = np.asarray(task.tables.codes)
   catalog = Catalog.from_codes(codes, task.model.level_sizes)

@@ -53,6 +53,11 @@ class ModelConfig:
       logit of a code is then a sum of two products of the decoder state: with
       the weights of the code, and with the embedding of the prefix that ends
       with the code.
+    history_bias: Whether codes that lead to items of the history have a learned
+      bias, a linear function of the decoder state. The weights differ between
+      levels, and between codes that lead only to items of the history and other
+      codes. The model thus learns how often users buy an item again. Needs the
+      softmax `trie`.
     loss: The loss of baselines that score items. `cross_entropy` is over all
       items, `sampled_softmax` over the target and 256 random items per user,
       and `bce` is a binary cross-entropy with one random item per target.
@@ -78,6 +83,7 @@ class ModelConfig:
   prefix_embeddings: int = 0
   prefix_dropout: float = 0.5
   prefix_heads: bool = False
+  history_bias: bool = False
   loss: str = 'cross_entropy'
   dtype: str = 'float32'
 
@@ -101,6 +107,11 @@ class ModelConfig:
       raise UsageError(
         'prefix_heads is True, but prefix_embeddings is 0: set '
         'prefix_embeddings to 32768, for example'
+      )
+    if self.history_bias and self.softmax != 'trie':
+      raise UsageError(
+        "history_bias is True, but softmax is 'all_codes': set softmax to "
+        "'trie'"
       )
     for name in ('dropout', 'prefix_dropout'):
       if not 0 <= (rate := getattr(self, name)) < 1:

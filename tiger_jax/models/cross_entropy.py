@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Int, Int8, Integer
 import optax
 
 from tiger_jax.catalog.trie import Children, Trie
+from tiger_jax.models.history_bias import Candidates, SeenItems
 
 
 class TargetChildren(NamedTuple):
@@ -17,18 +18,29 @@ class TargetChildren(NamedTuple):
   Attributes:
     children: The codes that may follow the target's earlier codes.
     place: The position of the target's code in `children`.
+    seen: Which of `children` lead to items of the history, see `Candidates`;
+      None if unknown.
   """
 
   children: Children
   place: Integer[Array, 'b t']
+  seen: Int8[Array, 'b t w'] | None
+
+  @property
+  def candidates(self) -> Candidates:
+    """The codes that the model scores."""
+    return Candidates(self.children.codes, self.seen)
 
 
 def target_children(
-  trie: Trie, target_codes: Int[Array, 'b t l']
+  trie: Trie,
+  target_codes: Int[Array, 'b t l'],
+  seen_items: SeenItems | None = None,
 ) -> list[TargetChildren]:
   """Returns the valid codes at each level of the targets.
 
-  For a target that is not in the trie, `place` has no meaning.
+  For a target that is not in the trie, `place` has no meaning. `seen_items` are
+  the items before each target; None leaves `TargetChildren.seen` unknown.
   """
   shape = target_codes.shape[:2]
   prefixes = jax.tree.map(
@@ -39,7 +51,11 @@ def target_children(
     code = target_codes[..., level]
     children = trie.children(level, prefixes)
     place = trie.place(level, prefixes, code)
-    per_level.append(TargetChildren(children, place))
+    seen = None
+    if seen_items:
+      num_children = children.valid.shape[2]
+      seen = seen_items.mark(level, trie, prefixes, target_codes, num_children)
+    per_level.append(TargetChildren(children, place, seen))
     if level + 1 < target_codes.shape[2]:
       prefixes = trie.descend(level, prefixes, code)
   return per_level
@@ -69,7 +85,7 @@ def cross_entropy(
     ]
   else:
     per_level = [
-      _trie_cross_entropy(x, *valid)
+      _trie_cross_entropy(x, valid.children, valid.place)
       for x, valid in zip(logits, children, strict=True)
     ]
   total = jnp.maximum(weight.sum(), 1)

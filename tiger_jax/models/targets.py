@@ -28,3 +28,18 @@ def same_history(batch: Batch) -> Bool[Array, 'b t t']:
   # The number of histories that end before each item.
   number = jnp.cumsum(is_last, axis=1) - is_last
   return number[:, :, None] == number[:, None, :]
+
+
+def preceding_items(batch: Batch, num_targets: int) -> Bool[Array, 'b q t']:
+  """Returns which items of the history precede each target.
+
+  Args:
+    batch: Histories.
+    num_targets: 1 if only the item after the history is a target. Otherwise,
+      the targets are `next_items`.
+  """
+  real = jnp.asarray(batch.history)[:, None] >= 0
+  if num_targets == 1:
+    return real
+  visible = real & np.tri(num_targets, dtype=bool)[None]
+  return visible & same_history(batch) if batch.is_packed else visible

@@ -9,19 +9,20 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 import numpy as np
 
 from tiger_jax.catalog.trie import take_codes
 from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.dropout import Dropout
+from tiger_jax.models.history_bias import Candidates, HistoryBias
 from tiger_jax.models.prefixes import PrefixEmbedding, extend_hash
 from tiger_jax.models.relative_position import RecencyBias
 from tiger_jax.models.targets import next_items, same_history
 from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
 
-Scored = Sequence[Integer[Array, 'b t _w'] | None]
+Scored = Sequence[Candidates]
 
 
 class Encoded(NamedTuple):
@@ -58,8 +59,8 @@ class Tiger(nn.Module):
   levels. Each level has its own output head, which scores only the codes of
   that level. With `tied_heads`, a head reuses the embeddings of its codes.
   Logits are float32, one array per level. In every method, the argument `codes`
-  holds the Semantic IDs of all items. The argument `scored` has the codes to
-  score at each level of each target; None stands for all codes of a level.
+  holds the Semantic IDs of all items. The argument `scored` has the candidates
+  at each level of each target; None stands for all codes.
   """
 
   config: ModelConfig
@@ -94,6 +95,8 @@ class Tiger(nn.Module):
         dtype,
       )
       self.prefix_dropout = Dropout(c.prefix_dropout)
+    if c.history_bias:
+      self.history_bias = HistoryBias(len(self.level_sizes))
     if c.recency_bias:
       self.recency_bias = RecencyBias(c.num_heads)
     # Departs from the paper: the paper has one softmax over all codes.
@@ -203,7 +206,7 @@ class Tiger(nn.Module):
     previous: Int[Array, 'b m'] | None,
     cache: DecoderCache,
     encoded: Encoded,
-    codes: Integer[Array, 'b m w'] | None = None,
+    candidates: Candidates = Candidates(),  # noqa: B008 (it is immutable)
   ) -> tuple[Float[Array, 'b m _w'], DecoderCache]:
     """Scores the codes of one level for every beam, and extends the cache.
 
@@ -213,7 +216,7 @@ class Tiger(nn.Module):
         where each request has one beam.
       cache: The cache, with rows in (request, beam) order.
       encoded: The histories.
-      codes: The codes to score for each beam; None for all codes of the level.
+      candidates: The codes to score for each beam.
     """
     prefix_hash = cache.prefix_hash
     if previous is None:
@@ -234,7 +237,8 @@ class Tiger(nn.Module):
       self._cross_bias(encoded.num_later[:, None]),
       True,
     )
-    logits = self._score(x, level, prefix_hash.reshape(x.shape[:2]), codes)
+    prefixes = prefix_hash.reshape(x.shape[:2])
+    logits = self._score(x, level, prefixes, candidates)
     return logits, DecoderCache(layers, prefix_hash)
 
   def _teacher_forced_logits(
@@ -264,8 +268,8 @@ class Tiger(nn.Module):
     logits = []
     prefix_hash = jnp.zeros((num_rows, num_targets), jnp.uint32)
     for level in range(levels):
-      valid = scored[level] if scored else None
-      logits.append(self._score(x[:, :, level], level, prefix_hash, valid))
+      candidates = scored[level] if scored else Candidates()
+      logits.append(self._score(x[:, :, level], level, prefix_hash, candidates))
       prefix_hash = extend_hash(prefix_hash, targets[:, :, level])
     return logits
 
@@ -274,12 +278,9 @@ class Tiger(nn.Module):
     x: Float[Array, 'b q d'],
     level: int,
     prefix_hash: UInt32[Array, 'b q'],
-    codes: Integer[Array, 'b q w'] | None = None,
+    candidates: Candidates,
   ) -> Float[Array, 'b q _w']:
-    """Scores codes of a level in float32; bfloat16 would cause ties.
-
-    `codes` has the codes to score after each prefix; None stands for all codes.
-    """
+    """Scores codes of a level in float32; bfloat16 would cause ties."""
     x = x.astype(jnp.float32)
     if self.config.tied_heads:
       start = self._offsets()[level]
@@ -287,10 +288,14 @@ class Tiger(nn.Module):
       logits = x @ heads.T
     else:
       logits = self.heads[level](x)
-    logits = take_codes(logits, codes)
+    logits = take_codes(logits, candidates.codes)
     if self.config.prefix_heads and level:
-      weights = self.prefix_embedding.extensions(prefix_hash, level, codes)
+      weights = self.prefix_embedding.extensions(
+        prefix_hash, level, candidates.codes
+      )
       logits += jnp.einsum('bqd,bqvd->bqv', x, weights)
+    if self.config.history_bias:
+      logits += self.history_bias(level, x, candidates.seen)
     return logits
 
   def _cross_bias(

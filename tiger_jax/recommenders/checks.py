@@ -27,7 +27,7 @@ _FILE_FIELDS = ('drop_short_users', 'allow_missing_metadata', 'keep_repeats')
 _GENERATIVE_FIELDS = (
   'num_decoder_layers', 'num_user_tokens', 'causal_encoder', 'tied_heads',
   'softmax', 'recency_bias', 'prefix_embeddings', 'prefix_dropout',
-  'prefix_heads',
+  'prefix_heads', 'history_bias',
 )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.cross_entropy import cross_entropy, target_children
-from tiger_jax.models.targets import next_items
+from tiger_jax.models.history_bias import SeenItems
+from tiger_jax.models.targets import next_items, preceding_items
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.session import Session
 
@@ -91,8 +92,14 @@ class TigerTask:
       score, target = bound.every_target, next_items(batch)
     else:
       score, target = bound.last_target, batch.target[:, None]
-    children = target_children(trie, codes[target]) if trie else None
-    scored = [x.children.codes for x in children] if children else None
+    children = scored = seen_items = None
+    if trie:
+      if self.model.config.history_bias:
+        seen_items = SeenItems.of(
+          trie, codes[batch.history], preceding_items(batch, target.shape[1])
+        )
+      children = target_children(trie, codes[target], seen_items)
+      scored = [x.candidates for x in children]
     logits = score(codes, batch, deterministic=False, scored=scored)
     weight = jnp.asarray(target >= 0, jnp.float32)
     levels = cross_entropy(logits, codes[target], weight, children)

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from tiger_jax.catalog.trie import Trie, take_codes
+from tiger_jax.models.history_bias import Candidates
 from tiger_jax.retrieval import filters, mixture, sampling
 
 Cache = Any
 StepFn = Callable[
-  [int, Int[Array, 'b m'] | None, Integer[Array, 'b m w'] | None, Cache],
+  [int, Int[Array, 'b m'] | None, Candidates, Cache],
   tuple[Float[Array, 'b m _w'], Cache],
 ]
 
@@ -66,6 +67,7 @@ def beam_search(
   item_filter: filters.ItemFilter | None = None,
   sampler: sampling.Sampler | None = None,
   successors: mixture.Successors | None = None,
+  history: filters.ItemFilter | None = None,
 ) -> Beams:
   """Finds the most probable Semantic IDs for each request.
 
@@ -77,9 +79,9 @@ def beam_search(
   items that rank above this prefix are proven to be the best.
 
   Args:
-    step_fn: Maps `(level, previous, codes, cache)` to `(logits, cache)` for all
-      beams of all requests. `previous` is None at level 0, where each request
-      has one beam. `codes` are the codes to score; None for all codes.
+    step_fn: Maps `(level, previous, candidates, cache)` to `(logits, cache)`,
+      for all beams of all requests. `previous` is None at level 0, where each
+      request has one beam.
     cache: A pytree of arrays that initially have a row for each request. After
       level 0, they have a row for each (request, beam), in this order.
     trie: The index of the valid IDs.
@@ -101,6 +103,8 @@ def beam_search(
     successors: The transitions of each request. The search then ranks by the
       probabilities of a mixture (see `mixture`); only for a constrained search
       without a sampler.
+    history: The items of each history, for `Candidates.seen`; only with
+      `normalize_children`. None leaves `seen` unknown.
   """
   rank = scores = jnp.zeros((batch_size, 1))
   codes = jnp.zeros((batch_size, 1, 0), jnp.int32)
@@ -110,6 +114,7 @@ def beam_search(
   filter_state = item_filter.start(trie) if item_filter else None
   sampler_state = sampler.start() if sampler else None
   mixture_state = successors.start(trie) if successors else None
+  history_state = history.start(trie) if history else None
   for level in range(len(trie.level_sizes)):
     previous = codes[:, :, -1] if level else None
     children = trie.children(level, prefixes) if constrained else None
@@ -117,7 +122,12 @@ def beam_search(
     # of the logits that belong to the candidates. None stands for all.
     listed = children.codes if children else None
     scored, selected = (listed, None) if normalize_children else (None, listed)
-    logits, cache = step_fn(level, previous, scored, cache)
+    seen = None
+    if children and history_state:
+      seen, history_state = history_state.mark_seen(
+        level, trie, prefixes, children.valid.shape[2]
+      )
+    logits, cache = step_fn(level, previous, Candidates(scored, seen), cache)
     if children and normalize_children:
       logits = children.mask(logits)
     log_probs = _log_probs(logits, selected)
@@ -153,6 +163,8 @@ def beam_search(
       scores = rank
     if filter_state:
       filter_state = filter_state.advance(chosen, candidates)
+    if history_state:
+      history_state = history_state.advance(chosen, candidates)
     if mixture_state:
       mixture_state = mixture_state.advance(chosen)
     codes = jnp.concatenate([_gather_beams(codes, parent), code[:, :, None]], 2)

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Int
 
 from tiger_jax.interfaces import Batch, Codes
+from tiger_jax.models.history_bias import Candidates
 from tiger_jax.models.tiger import Tiger
 
 
@@ -60,12 +61,12 @@ class BoundEnsemble:
     previous: Int[Array, 'b m'] | None,
     cache: Any,
     encoded: Any,
-    codes: Integer[Array, 'b m w'] | None = None,
+    candidates: Candidates = Candidates(),  # noqa: B008 (it is immutable)
   ) -> tuple[Float[Array, 'b m _w'], Any]:
     """Scores the codes of one level for every beam, and extends the cache."""
     logits, cache = jax.vmap(
       lambda params, cache, encoded: self.model.apply(
-        {'params': params}, level, previous, cache, encoded, codes,
+        {'params': params}, level, previous, cache, encoded, candidates,
         method='decode_step',
       ),
       in_axes=(0, 1, 0),

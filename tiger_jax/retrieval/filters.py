@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Int8
 
 from tiger_jax.catalog.layout import NEVER
 from tiger_jax.catalog.trie import Prefixes, Trie
 from tiger_jax.interfaces import Codes, ItemLists
+from tiger_jax.models import history_bias
 from tiger_jax.retrieval.listed_items import ListedItems
 
 
@@ -85,6 +86,20 @@ class FilterState(NamedTuple):
     listed = listed.at[row, items.place].set(True, mode='drop')
     candidates = jnp.where(listed | ~self.allow[:, None], candidates, -jnp.inf)
     return candidates, self._replace(items=items)
+
+  def mark_seen(
+    self, level: int, trie: Trie, prefixes: Prefixes, num_children: int
+  ) -> tuple[Int8[Array, 'b m w'], 'FilterState']:
+    """Returns `Candidates.seen` of a filter that lists the history."""
+    num_beams = jax.tree.leaves(prefixes)[0].shape[1]
+    items = self.items.at(level, trie, prefixes, num_beams * num_children)
+    seen = history_bias.mark_seen(
+      items.place[:, None],
+      self.all_listed[:, None, :, level],
+      num_beams * num_children,
+    )
+    seen = seen.reshape(-1, num_beams, num_children)
+    return seen, self._replace(items=items)
 
   def advance(
     self, chosen: Int[Array, 'b m'], candidates: Float[Array, 'b n']

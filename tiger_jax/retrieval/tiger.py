@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog
@@ -267,10 +268,11 @@ def _search(
     bound = bind(model, params)
     codes = catalog.codes
     batch_size = batch.history.shape[0]
+    no_list = jnp.zeros(batch_size, bool)
     encoded = bound.encode(codes, batch)
     return beam_search(
-      lambda level, previous, codes, cache: bound.decode_step(
-        level, previous, cache, encoded, codes
+      lambda level, previous, candidates, cache: bound.decode_step(
+        level, previous, cache, encoded, candidates
       ),
       bound.empty_cache(batch_size),
       catalog,
@@ -279,6 +281,11 @@ def _search(
       constrained=constrained,
       normalize_children=model.config.softmax == 'trie',
       item_filter=ItemFilter.of(lists, codes) if lists else None,
+      history=(
+        ItemFilter.of(ItemLists(batch.history, no_list), codes)
+        if model.config.history_bias
+        else None
+      ),
       sampler=sampler,
       successors=(mixture.successors(batch, codes, lists) if mixture else None),
     ).padded(num_beams)
