@@ -41,7 +41,7 @@ def measure_changes(
 
   def swap() -> None:
     # The load starts after this time.
-    time.sleep(LEAD_SECONDS + SETTLE_SECONDS + 0.5)
+    time.sleep(LEAD_SECONDS + 0.5)
     version = 1
     for i in range(num_swaps + num_loads):
       before = catalogs[version]
@@ -64,7 +64,7 @@ def measure_changes(
   thread.start()
   samples: list[Sample] = []
   while thread.is_alive():
-    samples += load(server, bodies, 5, rate, keep=True)
+    samples += load(server, bodies, 5, rate, keep=True, settle=0)
   thread.join()
   load(server, bodies, 2, rate)
   memory.append(server.memory)

@@ -12,9 +12,9 @@ from benchmarks.http_server import Server
 _RATE_PER_PROCESS = 600
 # The time that the load generator processes have to start.
 LEAD_SECONDS = 1.5
-# An open loop starts with this time, which is not counted. In the first tenths
-# of a second, the load generators need the cores, and hundreds of connections
-# are used for the first time.
+# In an open loop, the requests of this time are sent but not counted. During
+# this time, the load generators compete for the cores and use their connections
+# for the first time.
 SETTLE_SECONDS = 1.0
 
 
@@ -52,6 +52,7 @@ def load(
   rate: float,
   connections: int = 0,
   keep: bool = False,
+  settle: float = SETTLE_SECONDS,
 ) -> list[Sample]:
   """Sends requests from separate processes, and returns the samples.
 
@@ -62,8 +63,9 @@ def load(
     rate: The requests per second, see `open_loop.Job`.
     connections: The number of connections of a closed loop.
     keep: Whether to keep the responses.
+    settle: The time at the start of an open loop that is not counted.
   """
-  settle = SETTLE_SECONDS if rate else 0
+  settle = settle if rate else 0.0
   num_processes = max(1, min(4, round(rate / _RATE_PER_PROCESS)))
   start = time.time() + LEAD_SECONDS
   processes = []

@@ -28,7 +28,10 @@ _ROWS = {
   'prefix embeddings, prefix heads': _PREFIXES,
   'trie softmax, history bias': ('softmax', 'history_bias'),
   'all but prefix heads': (
-    'softmax', 'recency_bias', 'prefix_embeddings', 'history_bias',
+    'softmax',
+    'recency_bias',
+    'prefix_embeddings',
+    'history_bias',
   ),
   'all but history bias': ('softmax', 'recency_bias', *_PREFIXES),
   'all': ('softmax', 'recency_bias', *_PREFIXES, 'history_bias'),

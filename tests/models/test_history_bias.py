@@ -19,7 +19,7 @@ LEVEL_SIZES = (3, 4, 5)
 NUM_ITEMS = 30
 IDS = np.random.default_rng(0).permutation(3 * 4 * 5)[:NUM_ITEMS]
 CODES = np.stack(np.unravel_index(IDS, LEVEL_SIZES), 1).astype(np.int32)
-# Items that were never bought. They count neither as seen nor as unseen.
+# Items that were never bought, and are not in the trie.
 ABSENT = np.arange(0, NUM_ITEMS, 6)
 BOUGHT = np.setdiff1d(np.arange(NUM_ITEMS), ABSENT)
 
@@ -124,5 +124,7 @@ def test_preceding_items_are_worked_out_by_hand(
 
 
 def test_a_softmax_over_all_codes_is_refused():
-  with pytest.raises(UsageError, match="'all_codes': set softmax to 'trie'"):
+  with pytest.raises(
+    UsageError, match="set softmax to 'trie', or history_bias"
+  ):
     ModelConfig(history_bias=True)

@@ -105,10 +105,28 @@ def test_next_items_are_the_shifted_history_and_the_target():
   ]
 
 
-@pytest.mark.parametrize('softmax', ['all_codes', 'trie'])
-def test_the_loss_is_the_mean_over_all_prefixes(softmax):
-  config = dataclasses.replace(CONFIG, dropout=0.0, softmax=softmax)
+def slow_bias(table, level, target, history):
+  """Returns the history bias of every code of a level, in NumPy."""
+  bias = np.zeros(LEVEL_SIZES[level])
+  for code in range(len(bias)):
+    begin = [*target[:level], code]
+    items = np.flatnonzero((IDS[:, : level + 1] == begin).all(1))
+    is_seen = np.isin(items, history)
+    if is_seen.any():
+      bias[code] = table[level, int(is_seen.all())]
+  return bias
+
+
+@pytest.mark.parametrize(
+  ('softmax', 'history_bias'),
+  [('all_codes', False), ('trie', False), ('trie', True)],
+)
+def test_the_loss_is_the_mean_over_all_prefixes(softmax, history_bias):
+  config = dataclasses.replace(
+    CONFIG, dropout=0.0, softmax=softmax, history_bias=history_bias
+  )
   model, params = make()
+  table = np.array([[1, 4], [-2, -1], [3, -3]]) * history_bias
   batch, lengths = make_batch()
   trie = None
   if softmax == 'trie':
@@ -116,8 +134,13 @@ def test_the_loss_is_the_mean_over_all_prefixes(softmax):
 
   def loss_of(*arguments):
     task = TigerTask(model.clone(config=config), IDS, *arguments)
+    bias = {
+      'table': jnp.asarray(table, jnp.float32),
+      'kernel': jnp.zeros((3, CONFIG.d_model, 2)),
+    }
     loss = jax.jit(task.loss)
-    return loss(params, task.tables, batch, jax.random.key(1))[:2]
+    changed = {**params, 'history_bias': bias}
+    return loss(changed, task.tables, batch, jax.random.key(1))[:2]
 
   loss, _ = loss_of(lambda: None, lambda: trie)
   targets = np.asarray(next_items(batch))
@@ -128,6 +151,7 @@ def test_the_loss_is_the_mean_over_all_prefixes(softmax):
       target = IDS[targets[row, t]]
       for level, logits in enumerate(prefix_logits):
         x = np.asarray(logits[row], np.float64)
+        x = x + slow_bias(table, level, target, batch.history[row, : t + 1])
         valid = np.full(len(x), trie is None)
         valid[IDS[(IDS[:, :level] == target[:level]).all(1), level]] = True
         losses.append(np.log(np.exp(x)[valid].sum()) - x[target[level]])

@@ -54,10 +54,10 @@ class ModelConfig:
       the weights of the code, and with the embedding of the prefix that ends
       with the code.
     history_bias: Whether codes that lead to items of the history have a learned
-      bias, a linear function of the decoder state. The weights differ between
-      levels, and between codes that lead only to items of the history and other
-      codes. The model thus learns how often users buy an item again. Needs the
-      softmax `trie`.
+      bias, a linear function of the decoder state. Each level has two sets of
+      weights: one for codes that lead only to items of the history, and one for
+      codes that also lead to other items. The model thus learns how often users
+      buy an item again. Needs the softmax `trie`.
     loss: The loss of baselines that score items. `cross_entropy` is over all
       items, `sampled_softmax` over the target and 256 random items per user,
       and `bce` is a binary cross-entropy with one random item per target.
@@ -111,7 +111,7 @@ class ModelConfig:
     if self.history_bias and self.softmax != 'trie':
       raise UsageError(
         "history_bias is True, but softmax is 'all_codes': set softmax to "
-        "'trie'"
+        "'trie', or history_bias to False"
       )
     for name in ('dropout', 'prefix_dropout'):
       if not 0 <= (rate := getattr(self, name)) < 1:

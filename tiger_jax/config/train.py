@@ -72,7 +72,8 @@ class TrainConfig:
       items in training. If most histories are short, almost no position is
       padding. Histories in one row do not affect each other. Packing needs
       `model.causal_encoder`, and a model without user tokens. `length_buckets`
-      then applies only to evaluation and serving.
+      then applies only to evaluation, exports, and recommendations for all
+      users.
     log_every: Number of steps between lines of `metrics.jsonl`.
     evaluate_every: Number of steps between validations. Each validation saves a
       checkpoint.

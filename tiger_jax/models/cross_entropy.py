@@ -53,8 +53,7 @@ def target_children(
     place = trie.place(level, prefixes, code)
     seen = None
     if seen_items:
-      num_children = children.valid.shape[2]
-      seen = seen_items.mark(level, trie, prefixes, target_codes, num_children)
+      seen = seen_items.mark(level, target_codes, children.valid.shape[2])
     per_level.append(TargetChildren(children, place, seen))
     if level + 1 < target_codes.shape[2]:
       prefixes = trie.descend(level, prefixes, code)

@@ -17,9 +17,9 @@ def training_flops(
 
   The count covers the matrix products for real tokens and for pairs of tokens
   that attend to each other. It excludes padding and recomputation. With a trie
-  softmax, it also excludes the prefix heads: they score only the valid codes,
-  whose number depends on the catalog. The backward pass counts as twice the
-  forward pass (PaLM, Chowdhery et al., 2022, appendix B).
+  softmax, it also excludes the prefix heads and the history bias: they score
+  only the valid codes, whose number depends on the catalog. The backward pass
+  counts as twice the forward pass (PaLM, Chowdhery et al., 2022, appendix B).
 
   Args:
     config: The sizes of the model.

@@ -1,8 +1,8 @@
-"""A learned bias of the codes that lead to items of the history.
+"""A learned logit bias for codes that lead to items of the history.
 
-A beam search can end at items that the user already has. In the data of most
-shops, the next item is almost never one of these. The bias lets a model learn
-how rare they are, and whether users buy items with the same prefix.
+In most shops, users rarely buy an item twice. The bias lets the model learn how
+rarely. It also lets it learn whether users buy other items with the same
+prefix.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int8, Integer
 import numpy as np
 
-from tiger_jax.catalog.trie import Prefixes, Trie
+from tiger_jax.catalog.trie import Trie
 
 # The values of `Candidates.seen`, apart from 0.
 _SOME, _ALL = 1, 2
@@ -24,9 +24,9 @@ class Candidates(NamedTuple):
 
   Attributes:
     codes: The codes to score after each prefix; None for all codes.
-    seen: Whether the history contains items with the prefix that ends with each
-      code: 0 for no item, 1 for some of the items, and 2 for all items with
-      this prefix. None if unknown.
+    seen: How many of the items of the catalog with this prefix are in the
+      history: 0 for none, 1 for some, 2 for all. The prefix ends with the code.
+      None if unknown; the logits then lack the history bias.
   """
 
   codes: Integer[Array, 'b q w'] | None = None
@@ -70,8 +70,8 @@ def mark_seen(
   """Returns `Candidates.seen`.
 
   Args:
-    place: The index among the candidates of each item of the history. An item
-      without a candidate has an index after the last one.
+    place: The index of each history item among the candidates. An item without
+      a candidate has the index `num_candidates`.
     all_seen: Whether the history contains all items of that candidate.
     num_candidates: The number of candidates.
   """
@@ -85,50 +85,62 @@ class SeenItems(NamedTuple):
   """The items of the history before each training target.
 
   Attributes:
-    codes: The Semantic IDs of the items.
+    codes: The Semantic IDs of the items. All visible items are in the trie.
     visible: Whether each item precedes each target.
-    all_seen: Whether all items of the trie with the same first 1, 2, ..., l
-      codes as the item precede the target.
+    place: The index of each code among the children of its prefix.
+    all_seen: Whether every item of the trie that shares the first 1, 2, ..., l
+      codes of this item precedes the target.
   """
 
   codes: Int[Array, 'b s l']
   visible: Bool[Array, 'b t s']
+  place: Int[Array, 'b s l']
   all_seen: Bool[Array, 'b t s l']
 
   @classmethod
   def of(
     cls, trie: Trie, codes: Int[Array, 'b s l'], visible: Bool[Array, 'b t s']
   ) -> 'SeenItems':
-    """Counts the different items with each prefix."""
+    """Finds the prefixes of which every item precedes a target."""
     same = jnp.cumprod(codes[:, :, None] == codes[:, None], axis=3)
-    earlier = np.tri(codes.shape[1], k=-1, dtype=np.int32)
-    # A later event of the same item adds no item.
+    same = same.astype(jnp.float32)
+    earlier = np.tri(codes.shape[1], k=-1, dtype=np.float32)
+    # An item that was bought twice counts once.
     num_repeated = jnp.einsum(
       'bsu,btu->bts',
       same[..., -1] * earlier[None],
-      visible.astype(jnp.int32),
+      visible.astype(jnp.float32),
     )
     is_counted = visible & (num_repeated == 0)
-    num_seen = jnp.einsum('bsul,btu->btsl', same, is_counted.astype(jnp.int32))
+    num_seen = jnp.einsum(
+      'bsul,btu->btsl', same, is_counted.astype(jnp.float32)
+    )
     num_items = [end - first for first, end in trie.ranges(codes)]
     all_seen = num_seen == jnp.stack(num_items, 2)[:, None]
-    return cls(codes, visible, all_seen)
+    return cls(codes, visible, _places(trie, codes), all_seen)
 
   def mark(
-    self,
-    level: int,
-    trie: Trie,
-    prefixes: Prefixes,
-    target_codes: Int[Array, 'b t l'],
-    num_candidates: int,
+    self, level: int, target_codes: Int[Array, 'b t l'], num_candidates: int
   ) -> Int8[Array, 'b t w']:
     """Returns `Candidates.seen` of the children of each target's prefix."""
     agrees = target_codes[:, :, None, :level] == self.codes[:, None, :, :level]
-    shape = self.visible.shape
-    place = trie.place(
-      level,
-      jax.tree.map(lambda x: jnp.broadcast_to(x[..., None], shape), prefixes),
-      jnp.broadcast_to(self.codes[:, None, :, level], shape),
+    place = jnp.where(
+      self.visible & agrees.all(3),
+      self.place[:, None, :, level],
+      num_candidates,
     )
-    place = jnp.where(self.visible & agrees.all(3), place, num_candidates)
     return mark_seen(place, self.all_seen[..., level], num_candidates)
+
+
+def _places(trie: Trie, codes: Int[Array, 'b s l']) -> Int[Array, 'b s l']:
+  """Returns the index of each code among the children of its prefix."""
+  prefixes = jax.tree.map(
+    lambda x: jnp.broadcast_to(x, codes.shape[:2]), trie.root(len(codes))
+  )
+  places = []
+  for level in range(codes.shape[2]):
+    code = codes[..., level]
+    places.append(trie.place(level, prefixes, code))
+    if level + 1 < codes.shape[2]:
+      prefixes = trie.descend(level, prefixes, code)
+  return jnp.stack(places, 2)

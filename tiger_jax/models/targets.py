@@ -35,8 +35,8 @@ def preceding_items(batch: Batch, num_targets: int) -> Bool[Array, 'b q t']:
 
   Args:
     batch: Histories.
-    num_targets: 1 if only the item after the history is a target. Otherwise,
-      the targets are `next_items`.
+    num_targets: The number of targets per row: 1 for the item after the
+      history, or the width of the history for `next_items`.
   """
   real = jnp.asarray(batch.history)[:, None] >= 0
   if num_targets == 1:

@@ -60,7 +60,7 @@ class Tiger(nn.Module):
   that level. With `tied_heads`, a head reuses the embeddings of its codes.
   Logits are float32, one array per level. In every method, the argument `codes`
   holds the Semantic IDs of all items. The argument `scored` has the candidates
-  at each level of each target; None stands for all codes.
+  at each level of each target; None stands for all codes, without history bias.
   """
 
   config: ModelConfig

@@ -48,8 +48,7 @@ NOTES = {
     is how often the last item of the history was followed by another item in
     the training data. "weight" and "kappa" are the best on validation, where
     the search has evaluation.num_beams beams. In the test, it has more beams
-    than in other tables, so the values of TIGER may differ between the tables.
-    The runs of mixture_cpu_long do not have the setting prefix_heads.""",
+    than in other tables, so the values of TIGER may differ between the tables.""",
   'seeds': """
     The seeds differ in initialization and dropout. They share Semantic IDs, the
     order of batches, and the step of the checkpoint, which has the best mean
@@ -60,9 +59,9 @@ NOTES = {
   'table1': """
     On a CPU, the search called "approximate" returns the same items as the
     exact search. The row "TIGER, two cores" has the sizes and the training of
-    configs/beauty.py:cpu_long, but the paper's softmax, no recency bias and no
-    prefix embeddings. Its model is much smaller than the paper's model. The
-    row "TIGER, our training" is configs/beauty.py:cpu, and the row "TIGER, our
+    configs/beauty.py:cpu_long, but the paper's softmax, no recency bias, no
+    prefix embeddings and no history bias. Its model is much smaller than the
+    paper's model. The row "TIGER, our training" is configs/beauty.py:cpu, and the row "TIGER, our
     training, larger" is configs/beauty.py:cpu_long. In some of these runs,
     other programs used the cores too, so their seconds are too long. Not all
     tables have these rows.""",

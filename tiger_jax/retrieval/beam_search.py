@@ -103,8 +103,8 @@ def beam_search(
     successors: The transitions of each request. The search then ranks by the
       probabilities of a mixture (see `mixture`); only for a constrained search
       without a sampler.
-    history: The items of each history, for `Candidates.seen`; only with
-      `normalize_children`. None leaves `seen` unknown.
+    history: The items of each history, from which `Candidates.seen` is
+      computed; only with `normalize_children`. If None, `seen` is None.
   """
   rank = scores = jnp.zeros((batch_size, 1))
   codes = jnp.zeros((batch_size, 1, 0), jnp.int32)

@@ -90,7 +90,7 @@ class FilterState(NamedTuple):
   def mark_seen(
     self, level: int, trie: Trie, prefixes: Prefixes, num_children: int
   ) -> tuple[Int8[Array, 'b m w'], 'FilterState']:
-    """Returns `Candidates.seen` of a filter that lists the history."""
+    """Returns `Candidates.seen`. The filter must list the history."""
     num_beams = jax.tree.leaves(prefixes)[0].shape[1]
     items = self.items.at(level, trie, prefixes, num_beams * num_children)
     seen = history_bias.mark_seen(

@@ -268,7 +268,6 @@ def _search(
     bound = bind(model, params)
     codes = catalog.codes
     batch_size = batch.history.shape[0]
-    no_list = jnp.zeros(batch_size, bool)
     encoded = bound.encode(codes, batch)
     return beam_search(
       lambda level, previous, candidates, cache: bound.decode_step(
@@ -281,11 +280,13 @@ def _search(
       constrained=constrained,
       normalize_children=model.config.softmax == 'trie',
       item_filter=ItemFilter.of(lists, codes) if lists else None,
-      history=(
-        ItemFilter.of(ItemLists(batch.history, no_list), codes)
-        if model.config.history_bias
-        else None
-      ),
+      history=_history(batch, codes) if model.config.history_bias else None,
       sampler=sampler,
       successors=(mixture.successors(batch, codes, lists) if mixture else None),
     ).padded(num_beams)
+
+
+def _history(batch: Batch, codes: Codes) -> ItemFilter:
+  """Returns a filter that lists the history of each request."""
+  is_allowed = jnp.zeros(len(batch.history), bool)
+  return ItemFilter.of(ItemLists(batch.history, is_allowed), codes)

@@ -204,9 +204,9 @@ class Query:
       histories: The item rows of each history, oldest first.
       users: The user row of each history; -1 for an unknown user.
       sizes: Ascending sizes of a batch, see `request_batch`.
-      widths: Ascending widths of a batch, see `request_batch`. None for the
-        longest width of training, so that one program searches for histories of
-        all lengths.
+      widths: Ascending widths of a batch, see `request_batch`. If None, every
+        batch has the longest width, so histories of all lengths share one
+        program.
     """
     options, session = self.options, self.snapshot.model.session
     if widths is None:

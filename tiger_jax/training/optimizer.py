@@ -54,7 +54,7 @@ def make_optimizer(
 def _add_decay(weight_decay: float, updates: Any, params: Any) -> Any:
   """Adds weight decay to the updates of kernels, embeddings and codebooks.
 
-  Norm scales, attention biases and single vectors do not decay.
+  Norm scales, tables of biases and single vectors do not decay.
   """
 
   def add(path: Any, update: jax.Array, x: jax.Array) -> jax.Array:

@@ -29,6 +29,7 @@ LEVEL_SIZES = {'plain': (3, 3, 3), 'rich': (512, 512, 3)}
 RICH = {
   'model': {
     'softmax': 'trie',
+    'history_bias': True,
     'prefix_embeddings': 64,
     'prefix_heads': True,
     'num_user_tokens': 4,

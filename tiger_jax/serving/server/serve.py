@@ -73,9 +73,9 @@ def serve(folder: Path, settings: Settings, root: Path | None = None) -> None:
   print(f'loading {folder}', flush=True)
   path = folder.absolute()
   metrics = Metrics()
-  # A full garbage collection traverses all objects that are not frozen. For the
-  # objects of the model and of JAX, each one takes 0.2 to 0.4 s. This would
-  # delay the start, and later block all requests.
+  # A full garbage collection traverses all objects that are not frozen. With
+  # the objects of the model and of JAX, a collection takes 0.2 to 0.4 s.
+  # Collections would delay the start, and would later block all requests.
   gc.disable()
   try:
     models = Models(
