@@ -41,14 +41,15 @@ NOTES = {
     search has more beams than in other tables, so the values of TIGER may
     differ between the tables.""",
   'mixture': """
-    The probability of an item is (1 - g) times its probability by TIGER, plus g
-    times its share in the transition scores of the user (see the row
-    "transitions"). The search ranks prefixes by this probability. In "constant
-    weight", g is "weight". In "weight by count", g is n / (n + kappa), where n
-    is how often the last item of the history was followed by another item in
-    the training data. "weight" and "kappa" are the best on validation, where
-    the search has evaluation.num_beams beams. In the test, it has more beams
-    than in other tables, so the values of TIGER may differ between the tables.""",
+    The probability of an item is (1 - g) times its probability by TIGER, plus
+    g times its share in the transition scores of the user (see the row
+    "transitions"). The search ranks prefixes by this probability. In
+    "constant weight", g is "weight". In "weight by count", g is n / (n +
+    kappa), where n is how often the last item of the history was followed by
+    another item in the training data. "weight" and "kappa" are the best on
+    validation, where the search has evaluation.num_beams beams. In the test,
+    it has more beams than in other tables, so the values of TIGER may differ
+    between the tables.""",
   'seeds': """
     The seeds differ in initialization and dropout. They share Semantic IDs, the
     order of batches, and the step of the checkpoint, which has the best mean
@@ -61,10 +62,10 @@ NOTES = {
     exact search. The row "TIGER, two cores" has the sizes and the training of
     configs/beauty.py:cpu_long, but the paper's softmax, no recency bias, no
     prefix embeddings and no history bias. Its model is much smaller than the
-    paper's model. The row "TIGER, our training" is configs/beauty.py:cpu, and the row "TIGER, our
-    training, larger" is configs/beauty.py:cpu_long. In some of these runs,
-    other programs used the cores too, so their seconds are too long. Not all
-    tables have these rows.""",
+    paper's model. The row "TIGER, our training" is configs/beauty.py:cpu, and
+    the row "TIGER, our training, larger" is configs/beauty.py:cpu_long. In some
+    of these runs, other programs used the cores too, so their seconds are too
+    long. Not all tables have these rows.""",
   'table2': """
     In the variant _cpu, RQ-VAE and VQ-VAE have 20 epochs instead of 120.
     benchmarks/RESULTS.md has the quality of IDs for more epochs.""",
