@@ -30,8 +30,8 @@ MUTANTS = [
   Mutant(
     'an item counts as a repeat of itself',
     _MODULE,
-    'earlier = np.tri(codes.shape[1], k=-1, dtype=np.int32)',
-    'earlier = np.tri(codes.shape[1], dtype=np.int32)',
+    'earlier = np.tri(codes.shape[1], k=-1, dtype=np.float32)',
+    'earlier = np.tri(codes.shape[1], dtype=np.float32)',
     _BRUTE_FORCE,
   ),
   Mutant(
