@@ -300,9 +300,9 @@ def test_long_lists_of_seen_items_make_smaller_searches(model, monkeypatch):
   )
   search = job.Query.search
 
-  def searched(query, histories, users, batch_sizes):
+  def searched(query, histories, users, batch_sizes, widths):
     sizes.append((max(map(len, histories)), batch_sizes))
-    return search(query, histories, users, batch_sizes)
+    return search(query, histories, users, batch_sizes, widths)
 
   monkeypatch.setattr(job.Query, 'search', searched)
   part = job.RunHistories(shop.snapshot).read(0, NUM_USERS)
