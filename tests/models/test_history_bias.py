@@ -5,9 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tiger_jax.catalog import layout
-from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.catalog.trie import Trie
+from tests.models.tries import FORMS, make_trie
 from tiger_jax.config import ModelConfig
 from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch
@@ -24,16 +22,10 @@ ABSENT = np.arange(0, NUM_ITEMS, 6)
 BOUGHT = np.setdiff1d(np.arange(NUM_ITEMS), ABSENT)
 
 
-@pytest.fixture(name='trie', params=['bitmaps', 'lists'])
+@pytest.fixture(name='trie', params=FORMS)
 def _trie(request, monkeypatch):
-  """Returns a trie of the bought items, as bitmaps or as lists of codes."""
-  if request.param == 'lists':
-    for name in ('_BITMAP_BYTES', '_BITMAP_ITEM_BYTES', '_OFFSETS_BYTES'):
-      monkeypatch.setattr(layout, name, -1)
-  catalog = Catalog.from_codes(CODES, LEVEL_SIZES, capacity=NUM_ITEMS)
-  assert bool(catalog.layout.num_bitmaps) == (request.param == 'bitmaps')
-  catalog = catalog.remove(ABSENT)
-  return Trie(catalog.layout, catalog.arrays)
+  """Returns a trie of the bought items."""
+  return make_trie(monkeypatch, request.param, CODES, LEVEL_SIZES, ABSENT)
 
 
 def _histories():

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tiger_jax.catalog import layout
-from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.catalog.trie import Trie, take_codes
+from tests.models.tries import FORMS, make_trie
+from tiger_jax.catalog.trie import take_codes
 from tiger_jax.models.cross_entropy import cross_entropy, target_children
 
 LEVEL_SIZES = (6, 5, 7)
@@ -30,17 +29,10 @@ def _codes():
 CODES = _codes()
 
 
-@pytest.fixture(name='trie', params=['bitmaps', 'lists'])
+@pytest.fixture(name='trie', params=FORMS)
 def _trie(request, monkeypatch):
-  """Returns a trie of the valid IDs, stored as bitmaps or as lists of codes."""
-  if request.param == 'lists':
-    for name in ('_BITMAP_BYTES', '_BITMAP_ITEM_BYTES', '_OFFSETS_BYTES'):
-      monkeypatch.setattr(layout, name, -1)
-  catalog = Catalog.from_codes(CODES, LEVEL_SIZES, capacity=NUM_ITEMS)
-  expected = 2 if request.param == 'bitmaps' else 0
-  assert catalog.layout.num_bitmaps == expected
-  catalog = catalog.remove(ABSENT)
-  return Trie(catalog.layout, catalog.arrays)
+  """Returns a trie of the valid IDs."""
+  return make_trie(monkeypatch, request.param, CODES, LEVEL_SIZES, ABSENT)
 
 
 def _slow_losses(logits, target, absent=ABSENT):

@@ -24,9 +24,9 @@ class Candidates(NamedTuple):
 
   Attributes:
     codes: The codes to score after each prefix; None for all codes.
-    seen: How many of the items of the catalog with this prefix are in the
-      history: 0 for none, 1 for some, 2 for all. The prefix ends with the code.
-      None if unknown; the logits then lack the history bias.
+    seen: 0 if the history has no item with the prefix that ends with the code,
+      1 if it has some of the items with this prefix, and 2 if it has all of
+      them. None if unknown; the logits then lack the history bias.
   """
 
   codes: Integer[Array, 'b q w'] | None = None
