@@ -20,7 +20,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """
   config = beauty.get_config(variant)
   config.dataset.name = 'amazon2014/Sports_and_Outdoors'
-  if variant == 'cpu':
+  if variant in ('cpu', 'cpu_long'):
     # There are 1.6 times as many users as in Amazon Beauty.
     config.train.steps = 12_000
   return config

@@ -8,8 +8,7 @@ directly after the last item of the history. At full size, the datasets are
 Beauty, Sports and Toys.
 
 `configs/paper/breakdown.py:cpu` has small models on Beauty, and takes 4 minutes
-on two CPU cores. `:cpu_long` has the full SASRec and the run
-"TIGER, two cores" of `table1.py` on Beauty, and takes two hours.
+on two CPU cores. The variant `:cpu_long` has SASRec at full size.
 """
 
 import ml_collections
@@ -25,5 +24,4 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     specs.sasrec_and_tiger(variant),
     datasets=('beauty', 'sports', 'toys'),
     columns=specs.BREAKDOWN,
-    more_variants=('cpu_long',),
   )

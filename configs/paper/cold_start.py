@@ -15,7 +15,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec of the experiment, or of its variant `cpu`."""
+  """Returns the spec of the experiment, or of a variant of it."""
   unseen = {'dataset': {'unseen_share': 0.05}}
   return specs.experiment(
     'cold_start',

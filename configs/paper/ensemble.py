@@ -3,8 +3,7 @@
   python -m tiger_jax.main --config=configs/paper/ensemble.py
 
 `configs/paper/ensemble.py:cpu` has small models on Beauty, and takes 4 minutes
-on two CPU cores. `:cpu_long` has the full SASRec and the run
-"TIGER, two cores" of `table1.py` on Beauty, and takes two hours.
+on two CPU cores. The variant `:cpu_long` has SASRec at full size.
 """
 
 import ml_collections
@@ -20,5 +19,4 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     specs.sasrec_and_tiger(variant),
     datasets=('beauty', 'sports', 'toys'),
     columns=specs.ENSEMBLE,
-    more_variants=('cpu_long',),
   )

@@ -4,8 +4,8 @@
 
 The encoder and the decoder have the same number of layers: 3, 4 or 5.
 
-`configs/paper/layers.py:cpu` has small models with 1, 2 and 3 layers, and takes
-6 minutes on two CPU cores.
+The variants have small models with 1, 2 and 3 layers.
+`configs/paper/layers.py:cpu` takes 6 minutes on two CPU cores.
 """
 
 import ml_collections
@@ -14,8 +14,8 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec of the experiment, or of its variant `cpu`."""
-  counts = (1, 2, 3) if variant == 'cpu' else (3, 4, 5)
+  """Returns the spec of the experiment, or of a variant of it."""
+  counts = (1, 2, 3) if variant else (3, 4, 5)
   runs = {
     f'{n} layers' if n > 1 else '1 layer': {
       'model': {'num_encoder_layers': n, 'num_decoder_layers': n}

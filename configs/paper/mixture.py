@@ -3,8 +3,7 @@
   python -m tiger_jax.main --config=configs/paper/mixture.py
 
 The experiment is not in the paper. `configs/paper/mixture.py:cpu` has a small
-TIGER on Beauty. `:cpu_long` has the TIGER of `configs/beauty.py:cpu` on Beauty,
-which two CPU cores train in a quarter of an hour.
+model on Beauty.
 """
 
 import ml_collections
@@ -17,8 +16,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   return specs.experiment(
     'mixture',
     variant,
-    {'TIGER': specs.two_cores('cpu') if variant == 'cpu_long' else {}},
+    {'TIGER': {}},
     datasets=('beauty', 'sports', 'toys'),
     columns=specs.MIXTURE,
-    more_variants=('cpu_long',),
   )

@@ -6,8 +6,8 @@ The recommender is measured on Beauty, with IDs that are fitted to Beauty alone,
 and with IDs that are fitted to Beauty, Sports and Toys together.
 
 `configs/paper/shared_ids.py:cpu` has small models, and takes 6 minutes on two
-CPU cores. It needs files of precomputed vectors, because the TF-IDF vectors of
-different datasets are not comparable.
+CPU cores. The variants need files of precomputed vectors, because the TF-IDF
+vectors of different datasets are not comparable.
 """
 
 import ml_collections
@@ -16,7 +16,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec of the experiment, or of its variant `cpu`."""
+  """Returns the spec of the experiment, or of a variant of it."""
   runs = {
     'IDs of Beauty': {},
     'IDs of three shops': {'semantic_ids': {'shared_with': ('sports', 'toys')}},
@@ -24,6 +24,6 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   spec = specs.experiment(
     'shared_ids', variant, runs, embedded_datasets=('sports', 'toys')
   )
-  if variant == 'cpu':
+  if variant:
     spec.base.embedding.encoder = 'precomputed'
   return spec

@@ -51,29 +51,28 @@ def experiment(
   embedded_datasets: tuple[str, ...] = (),
   dataset_changes: Mapping[str, Mapping[str, Any]] | None = None,
   columns: tuple[str, ...] = (),
-  more_variants: tuple[str, ...] = (),
+  variants: tuple[str, ...] = ('cpu', 'cpu_long'),
 ) -> ml_collections.ConfigDict:
   """Returns the spec of an experiment, see `tiger_jax/experiments/spec.py`.
 
   Args:
     name: The name of the experiment.
-    variant: '' for the full size, `cpu`, or one of `more_variants`.
+    variant: '' for the full size, or one of `variants`.
     runs: Maps the name of a run to the fields that it changes.
-    datasets: The datasets to measure. A variant measures only the first.
+    datasets: The datasets to measure. Variants measure only the first.
     embedded_datasets: More datasets, which are embedded but not measured.
     dataset_changes: Maps a dataset, and then a run, to the fields that the run
       changes on this dataset only.
     columns: The test metrics of the table; () for the four of the paper.
-    more_variants: The variants other than `cpu`.
+    variants: The variants of the experiment. `cpu` has small models that train
+      for two minutes. `cpu_long` has the models of `configs/beauty.py:cpu`.
   """
-  variants = ('cpu', *more_variants)
   if variant and variant not in variants:
     hint = nearest_and_all(variant, variants)
     raise UsageError(f'no variant {variant!r}: {hint}, or omit the variant')
-  base = tuned()
+  base = beauty.get_config('cpu') if variant else tuned()
   if variant:
     datasets = datasets[:1]
-    base.embedding = beauty.get_config('cpu').embedding
   if variant == 'cpu':
     reduce(base)
   shops = {
@@ -101,17 +100,11 @@ def experiment(
 
 
 def sasrec_and_tiger(variant: str) -> dict[str, Any]:
-  """Returns two runs: the best baseline and TIGER.
+  """Returns the runs of the best baseline, at full size, and of TIGER.
 
-  Args:
-    variant: '' for the full size, `cpu` for small models, or `cpu_long` for
-      the full SASRec and the run "TIGER, two cores" of `table1.py`.
-
-  Returns:
-    A dict from the name of a run to the fields that it changes.
+  In the variant `cpu`, the baseline is small too.
   """
-  tiger = two_cores(**PAPERS_MODEL) if variant == 'cpu_long' else {}
-  return {'SASRec': baseline('sasrec', variant), 'TIGER': tiger}
+  return {'SASRec': baseline('sasrec', variant), 'TIGER': {}}
 
 
 def tuned() -> ml_collections.ConfigDict:
@@ -126,17 +119,14 @@ def papers() -> dict[str, Any]:
   return {section: config[section].to_dict() for section in sections}
 
 
-def two_cores(variant: str = 'cpu_long', **model: Any) -> dict[str, Any]:
-  """Returns the fields that a run changes to become a variant of `beauty.py`.
+def two_cores(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Returns the fields that a run changes to become `beauty.py:cpu`.
 
   The section `embedding` is not changed.
 
   Args:
-    variant: `cpu` or `cpu_long`.
-    **model: More fields of the section `model`.
+    config: `configs/beauty.py:cpu` or a similar config.
   """
-  config = beauty.get_config(variant)
-  config.model.update(model)
   changes = {x: config[x].to_dict() for x in ('model', 'train', 'evaluation')}
   return changes | {'semantic_ids': {'quantizer': 'rq_kmeans'}}
 

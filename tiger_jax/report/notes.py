@@ -60,13 +60,14 @@ NOTES = {
     800.""",
   'table1': """
     On a CPU, the search called "approximate" returns the same items as the
-    exact search. The row "TIGER, two cores" has the sizes and the training of
-    configs/beauty.py:cpu_long, but the paper's softmax, no recency bias, no
-    prefix embeddings and no history bias. Its model is much smaller than the
-    paper's model. The row "TIGER, our training" is configs/beauty.py:cpu, and
-    the row "TIGER, our training, larger" is configs/beauty.py:cpu_long. In some
-    of these runs, other programs used the cores too, so their seconds are too
-    long. Not all tables have these rows.""",
+    exact search. The model of the row "TIGER, two cores" is much smaller than
+    the paper's model. It has none of the settings that the ablation table
+    lists. The row "TIGER, our training" is configs/beauty.py:cpu, and the row
+    "TIGER, our training, ensemble" is configs/beauty.py:cpu_long. The row
+    "TIGER, our training, ensemble, transitions" also has transition counts in
+    the search; their weight is the best on validation. In some of these runs,
+    other programs used the cores too, so their seconds are too long. Not all
+    tables have these rows.""",
   'table2': """
     In the variant _cpu, RQ-VAE and VQ-VAE have 20 epochs instead of 120.
     benchmarks/RESULTS.md has the quality of IDs for more epochs.""",

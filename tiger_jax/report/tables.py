@@ -14,6 +14,7 @@ from typing import Any
 from tiger_jax.errors import DataError, TigerError
 from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report import records
+from tiger_jax.report.claims import make_claims
 from tiger_jax.report.notes import NOTES, PROVEN
 from tiger_jax.report.paper import PAPER, without_variant
 
@@ -48,9 +49,9 @@ whether the numbers of TIGER exclude these items.
 only show that the code works: do not compare them with the paper's numbers.
 Most of them have one seed and evaluate 4,096 users. cold_start_cpu evaluates
 all users whose target is unseen. For 4,096 users, the standard error of a
-recall of .03 is .003, and that of a recall of .01 is .002. The experiments
-breakdown_cpu_long and ensemble_cpu_long have SASRec at full size, and a TIGER
-model that two cores train in 1.5 hours ("TIGER, two cores" in table1).
+recall of .03 is .003, and that of a recall of .01 is .002. Experiments whose
+name ends in _cpu_long evaluate all users. They have the model and the training
+of configs/beauty.py:cpu, and SASRec at full size.
 
 **Origin.** The file of a row in `results/` contains the config of the row. The
 rows were not all made with the same version of the code. Older versions
@@ -65,6 +66,8 @@ def make_results(folder: Path) -> str:
   """Returns RESULTS.md, made from the records of a folder."""
   all_records = records.read_all(folder)
   parts = [_INTRODUCTION]
+  if claims := make_claims(all_records):
+    parts.append(claims)
   for experiment, group in itertools.groupby(
     all_records, key=lambda record: record['experiment']
   ):

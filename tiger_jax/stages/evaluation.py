@@ -50,10 +50,11 @@ def build(session: Session, params: Any, best: int, folder: Path) -> None:
   """
   config, dataset = session.config, session.inputs.dataset
   search = Search.from_config(config.evaluation)
-  members = list(replicas.split(params, config.train.replicas))
-  is_ensemble = config.evaluation.ensemble and session.entry.is_generative
-  ranked = [Ensemble(params), *members] if is_ensemble else members
-  trained = [Trained(session, x) for x in ranked]
+  if config.evaluation.ensemble and session.entry.is_generative:
+    models = [Ensemble(params)]
+  else:
+    models = list(replicas.split(params, config.train.replicas))
+  trained = [Trained(session, x) for x in models]
   names = BASELINES if dataset.training_counts is None else BASELINES[:1]
   baselines = {x: Trained(session.baseline(x), {}) for x in names}
   values: dict[str, list[dict[str, float]]] = {}
@@ -73,15 +74,12 @@ def build(session: Session, params: Any, best: int, folder: Path) -> None:
       baseline_values[baseline][name], baseline_rankings[baseline] = measure(
         untrained, examples, Search()
       )
-  results: dict[str, Any] = {'baselines': baseline_values}
-  if is_ensemble:
-    results['metrics'] = {name: x.pop(0) for name, x in values.items()}
-    rankings = {name: x[:1] for name, x in rankings.items()}
-  else:
-    results['metrics'] = _over_replicas(np.mean, values)
-  if len(members) > 1:
-    if not is_ensemble:
-      results['standard_error'] = _over_replicas(_standard_error, values)
+  results: dict[str, Any] = {
+    'baselines': baseline_values,
+    'metrics': _over_replicas(np.mean, values),
+  }
+  if len(models) > 1:
+    results['standard_error'] = _over_replicas(_standard_error, values)
     results['replicas'] = {
       'seed': session.seeds,
       'best_on_validation': best,

@@ -1,0 +1,177 @@
+"""The paper's claims, compared with the records of experiments on Beauty."""
+
+from collections.abc import Sequence
+import math
+from typing import Any, NamedTuple
+
+# The number of test users of Amazon Beauty, and of those whose target is unseen
+# in the experiment `cold_start`.
+_USERS = 22_363
+_UNSEEN_USERS = 1_248
+
+HEADING = """## The paper's claims
+
+The claims of the paper, on Beauty, with the models of configs/beauty.py:cpu.
+"TIGER, two cores" has none of the settings that are not in the paper. A claim
+of an order **holds** if every difference has the claimed sign and is larger
+than two standard errors. It **does not hold** if one of the differences has the
+other sign and is larger than two standard errors. Otherwise, it is **not
+shown**. The standard errors are those of independent shares of users. They are
+too large for lists of the same users, so the verdicts are cautious. Each of our
+numbers has one seed, except the mean of "TIGER, our training".
+"""
+
+
+class Claim(NamedTuple):
+  """A claim of the paper.
+
+  Attributes:
+    text: The claim.
+    paper: The numbers of the paper.
+    experiment: The experiment that tests the claim.
+    rows: The rows of the experiment. The claim says that each is better than
+      the next, unless there is a limit.
+    metric: The metric of the rows.
+    num_users: The number of users of which the metric is a share; None if it is
+      not a share.
+    limit: If given, the claim says that the values are at most this.
+    spread: If given, the claim says that the largest value is at most
+      `1 + spread` times the smallest.
+  """
+
+  text: str
+  paper: str
+  experiment: str
+  rows: tuple[str, ...]
+  metric: str = 'recall@10'
+  num_users: int | None = _USERS
+  limit: float | None = None
+  spread: float | None = None
+
+
+CLAIMS = (
+  Claim(
+    'TIGER recommends better than SASRec (Table 1)',
+    '.0648, .0605',
+    'table1',
+    ('TIGER, two cores', 'SASRec, cross-entropy'),
+  ),
+  Claim(
+    'the same, with our settings',
+    '.0648, .0605',
+    'table1',
+    ('TIGER, our training', 'SASRec, cross-entropy'),
+  ),
+  Claim(
+    'IDs of an RQ-VAE are better than IDs of LSH (Table 2)',
+    '.0648, .0533',
+    'table2_cpu_long',
+    ('RQ-VAE', 'LSH'),
+  ),
+  Claim(
+    'IDs of LSH are better than random IDs (Table 2)',
+    '.0533, .0434',
+    'table2_cpu_long',
+    ('LSH', 'random'),
+  ),
+  Claim(
+    'TIGER finds more unseen items than Semantic-KNN (Figure 5, epsilon .1)',
+    'a curve',
+    'cold_start_cpu_long',
+    ('prefix rule, epsilon 0.1', 'Semantic-KNN, epsilon 0.1'),
+    num_users=_UNSEEN_USERS,
+  ),
+  Claim(
+    'the same, with exact scores instead of the rule of the paper',
+    '',
+    'cold_start_cpu_long',
+    ('exact scores, epsilon 0.1', 'Semantic-KNN, epsilon 0.1'),
+    num_users=_UNSEEN_USERS,
+  ),
+  Claim(
+    'a higher temperature gives more diverse lists (entropy@10)',
+    '1.38, 1.14, 0.76',
+    'diversity_cpu_long',
+    ('T=2.0', 'T=1.5', 'T=1.0'),
+    metric='entropy@10',
+    num_users=None,
+  ),
+  Claim(
+    'at most 1.6% of the first ten generated IDs are invalid (Figure 6)',
+    '.001 to .016',
+    'invalid_ids_cpu_long',
+    ('TIGER',),
+    metric='invalid@10',
+    limit=0.016,
+  ),
+  Claim(
+    'the number of layers changes recall by less than a tenth',
+    '.0670, .0648, .0660',
+    'layers_cpu_long',
+    ('1 layer', '2 layers', '3 layers'),
+    spread=0.1,
+  ),
+  Claim(
+    'user tokens improve recall',
+    '.0648, .0648',
+    'user_token_cpu_long',
+    ('2000 user tokens', 'no user token'),
+  ),
+  Claim(
+    'IDs of three shops change recall by less than a tenth',
+    '.0631, .0648',
+    'shared_ids_cpu_long',
+    ('IDs of three shops', 'IDs of Beauty'),
+    spread=0.1,
+  ),
+)
+
+
+def make_claims(records: Sequence[dict[str, Any]]) -> str:
+  """Returns a table in Markdown of the claims whose rows have records."""
+  tests = {
+    (x['experiment'], x['run']): x['metrics']['test']
+    for x in records
+    if x['dataset'] == 'beauty'
+  }
+  lines = []
+  for claim in CLAIMS:
+    rows = [tests.get((claim.experiment, name)) for name in claim.rows]
+    if None in rows:
+      continue
+    values = [x[claim.metric] for x in rows]
+    here = ', '.join(
+      f'{name}: {value:.4f}'.replace(' 0.', ' .')
+      for name, value in zip(claim.rows, values, strict=True)
+    )
+    lines.append(
+      f'| {claim.text} | {claim.paper} | {here} | {verdict(claim, values)} |'
+    )
+  if not lines:
+    return ''
+  header = ['| claim | the paper | here | verdict |', '|---|---|---|---|']
+  return '\n'.join([HEADING, *header, *lines, ''])
+
+
+def verdict(claim: Claim, values: Sequence[float]) -> str:
+  """Returns the verdict on a claim, given a value for each of its rows."""
+  if claim.limit is not None:
+    return 'holds' if max(values) <= claim.limit else 'does not hold'
+  if claim.spread is not None:
+    is_narrow = max(values) <= (1 + claim.spread) * min(values)
+    return 'holds' if is_narrow else 'does not hold'
+  pairs = list(zip(values, values[1:], strict=False))
+  margins = [2 * _standard_error(*pair, claim.num_users) for pair in pairs]
+  differences = [better - worse for better, worse in pairs]
+  if any(x < -y for x, y in zip(differences, margins, strict=True)):
+    return 'does not hold'
+  if all(x > y for x, y in zip(differences, margins, strict=True)):
+    return 'holds'
+  return 'not shown'
+
+
+def _standard_error(a: float, b: float, num_users: int | None) -> float:
+  """Returns the standard error of the difference of two independent shares."""
+  if num_users is None:
+    return 0.0
+  return math.sqrt((a * (1 - a) + b * (1 - b)) / num_users)
