@@ -12,6 +12,8 @@ have this row.
 `configs/paper/ablation.py:cpu` trains for a tenth of the steps of `:cpu_long`.
 """
 
+from typing import Any
+
 import ml_collections
 
 from configs import beauty
@@ -39,7 +41,7 @@ _ROWS = {
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """Returns the spec of the experiment, or of its variant."""
   ours = beauty.get_config('cpu').model
-  runs = {
+  runs: dict[str, Any] = {
     row: {'model': specs.PAPERS_MODEL | {name: ours[name] for name in names}}
     for row, names in _ROWS.items()
   }

@@ -136,10 +136,10 @@ def make_claims(records: Sequence[dict[str, Any]]) -> str:
   }
   lines = []
   for claim in CLAIMS:
-    rows = [tests.get((claim.experiment, name)) for name in claim.rows]
-    if None in rows:
+    rows = [(claim.experiment, name) for name in claim.rows]
+    if not all(row in tests for row in rows):
       continue
-    values = [x[claim.metric] for x in rows]
+    values = [tests[row][claim.metric] for row in rows]
     here = ', '.join(
       f'{name}: {value:.4f}'.replace(' 0.', ' .')
       for name, value in zip(claim.rows, values, strict=True)
