@@ -124,8 +124,8 @@ MUTANTS = [
   Mutant(
     'the share is chosen on the test split',
     'tiger_jax/experiments/mixture.py',
-    "_rank(trained, 'validation', Search(num_beams, gate=gate))",
-    "_rank(trained, 'test', Search(num_beams, gate=gate))",
+    "_measure(trained, 'validation', gate)['ndcg@10']",
+    "_measure(trained, 'test', gate)['ndcg@10']",
     _GATES,
   ),
   Mutant(

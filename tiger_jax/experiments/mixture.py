@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 import dataclasses
 
-import numpy as np
-
 from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
 from tiger_jax.evaluation.ranking import (
-  Ranking,
   Search,
   Trained,
   rank,
@@ -27,17 +24,13 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
 
   The weight of the transitions is a constant, or n / (n + kappa) with the count
   n of the last item of the history. The constant and kappa are the best on
-  validation, where the search has `evaluation.num_beams` beams. In the test,
-  the search adds beams until the lists are proven (see `Search.until_proven`),
-  so that the metrics do not depend on the number of beams.
+  validation.
 
   Returns:
     A dict of metrics for each row. `recall@k` and `ndcg@k` are the test metrics
     for k = 5 and 10. `masked_recall@k` and `masked_ndcg@k` are the same metrics
-    for lists without the items of the history. `proven` is the share of the
-    listed items that are proven; it is computed for both kinds of lists, and
-    the smaller share is returned. The rows of the mixtures also have the
-    `weight` and `kappa` of their gate.
+    for lists without the items of the history. The rows of the mixtures also
+    have the `weight` and `kappa` of their gate.
 
   Raises:
     UsageError: The model is not generative.
@@ -57,31 +50,27 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
 
 def best_gate(trained: Trained, gates: Sequence[Gate]) -> Gate:
   """Returns the gate with the best NDCG@10 on validation."""
-  num_beams = trained.session.config.evaluation.num_beams
 
   def validation_ndcg(gate: Gate) -> float:
-    ranking = _rank(trained, 'validation', Search(num_beams, gate=gate))
-    return ranking_metrics(ranking.hits)['ndcg@10']
+    return _measure(trained, 'validation', gate)['ndcg@10']
 
   return max(gates, key=validation_ndcg)
 
 
 def _measure_test(trained: Trained, gate: Gate | None) -> dict[str, float]:
-  num_beams = trained.session.config.evaluation.num_beams
-  search = Search(num_beams, until_proven=True, gate=gate)
-  plain = _rank(trained, 'test', search)
-  search = dataclasses.replace(search, exclude_seen=True)
-  masked = _rank(trained, 'test', search)
-  values = ranking_metrics(plain.hits)
-  for name, value in ranking_metrics(masked.hits).items():
-    values[f'masked_{name}'] = value
+  masked = _measure(trained, 'test', gate, exclude_seen=True)
   return {
     **(dataclasses.asdict(gate) if gate else {}),
-    **values,
-    'proven': float(np.minimum(plain.proven, masked.proven)),
+    **_measure(trained, 'test', gate),
+    **{f'masked_{name}': value for name, value in masked.items()},
   }
 
 
-def _rank(trained: Trained, name: str, search: Search) -> Ranking:
+def _measure(
+  trained: Trained, name: str, gate: Gate | None, exclude_seen: bool = False
+) -> dict[str, float]:
+  search = Search.from_config(trained.session.config.evaluation)
+  search = dataclasses.replace(search, gate=gate, exclude_seen=exclude_seen)
   examples = split_users(trained.session, name)
-  return rank(trained, examples, max(CUTOFFS), search)
+  ranking = rank(trained, examples, max(CUTOFFS), search)
+  return ranking_metrics(ranking.hits)

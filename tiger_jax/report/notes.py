@@ -46,11 +46,7 @@ NOTES = {
     "transitions"). The search ranks prefixes by this probability. In "constant
     weight", g is "weight". In "weight by count", g is n / (n + kappa), where n
     is how often the last item of the history was followed by another item in
-    the training data. "weight" and "kappa" are the best on validation, where
-    the search has evaluation.num_beams beams. In the test, it has more beams
-    than in other tables, so the values of TIGER may differ between the tables.
-    The runs of mixture_cpu_long do not have the settings prefix_heads and
-    history_bias.""",
+    the training data. "weight" and "kappa" are the best on validation.""",
   'seeds': """
     The seeds differ in initialization and dropout. They share Semantic IDs, the
     order of batches, and the step of the checkpoint, which has the best mean
