@@ -83,6 +83,22 @@ MUTANTS = (
     '::test_more_requests_than_the_limit_are_refused_unread',
   ),
   Mutant(
+    'slow requests count as requests in progress',
+    f'{_SERVER}/state.py',
+    'num_requests - self.slow.num_requests >= limit',
+    'num_requests >= limit',
+    f'{_TESTS}/test_load.py'
+    '::test_slow_requests_do_not_count_as_requests_in_progress',
+  ),
+  Mutant(
+    'a change does not raise the limit of the requests in progress',
+    f'{_SERVER}/state.py',
+    'if self._num_changes:',
+    'if False:',
+    f'{_TESTS}/test_load.py'
+    '::test_more_requests_may_wait_while_the_model_changes',
+  ),
+  Mutant(
     'a refused request ends its connection',
     f'{_SERVER}/protocol.py',
     '    if not keep_alive:\n      self.transport.close()\n',

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import optimize
 
 from tiger_jax.errors import UsageError
+from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds, group_rows
 from tiger_jax.semantic_ids.quantizer import Quantizer
 
@@ -264,7 +265,7 @@ def _in_own_branch(
   batch_size: int,
 ) -> Iterator[Float[np.ndarray, ' last']]:
   """Yields the distances from each item to the last codes of its branch."""
-  size = min(batch_size, 1 << max(len(rows) - 1, 0).bit_length())
+  size = item_batches.padded_size(len(rows), batch_size)
   for start in range(0, len(rows), size):
     batch = rows[start : start + size]
     padding = ((0, size - len(batch)), (0, 0))

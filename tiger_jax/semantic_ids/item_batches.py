@@ -15,6 +15,8 @@ from tiger_jax.errors import DataError, NumbersError
 # only between calls.
 _CALL_STEPS = 64
 _CALL_BYTES = 2**24
+# A smaller batch would take about the same time.
+_MIN_BATCH = 256
 
 
 class ItemBatches:
@@ -110,6 +112,18 @@ def sample(
   return embeddings[rows].astype(np.float32)
 
 
+def padded_size(num_items: int, batch_size: int) -> int:
+  """Returns the batch size for a number of items.
+
+  There are few sizes, because a program is compiled for each.
+
+  Args:
+    num_items: The number of items.
+    batch_size: The maximum.
+  """
+  return min(batch_size, max(_MIN_BATCH, 1 << (num_items - 1).bit_length()))
+
+
 def map_items(
   fn: Callable[[Float[Array, 'b dim']], jax.Array],
   embeddings: Float[np.ndarray, 'items dim'],
@@ -121,7 +135,7 @@ def map_items(
   `fn` must map each row independently, because the last batch is padded.
   """
   num_items = len(embeddings)
-  size = min(batch_size, 1 << (num_items - 1).bit_length())
+  size = padded_size(num_items, batch_size)
 
   def dispatch(start):
     x = embeddings[start : start + size]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.serving.server import live
 from tests.serving.server.live import until
+from tiger_jax.serving.server.failures import Failure
 
 HISTORY = ['i101', 'i105']
 
@@ -23,9 +24,12 @@ def _pool():
 
 
 @contextlib.contextmanager
-def busy(server, monkeypatch):
-  """Holds the thread of the fast lane until the end of the block."""
-  lane = server.state.fast
+def busy(server, monkeypatch, lane=None):
+  """Holds the thread of a lane until the end of the block.
+
+  The default is the fast lane.
+  """
+  lane = lane or server.state.fast
   answer, release, entered = lane._answer, threading.Event(), threading.Event()
   sizes = []
 
@@ -101,6 +105,52 @@ def test_more_requests_than_the_limit_are_refused_unread(
       assert connection.getresponse().read() == b'ok\n'
     errors = 'tiger_jax_errors_total{code="queue_full"} 2.0'
     assert errors in server.ask('GET', '/metrics').body
+  assert {x.result().status for x in futures} == {200}
+
+
+def test_slow_requests_do_not_count_as_requests_in_progress(
+  shop, root, pool, monkeypatch
+):
+  settings = dataclasses.replace(live.SETTINGS, max_in_flight=1)
+  exact = {'options': {'exact': True}}
+  with live.serving(shop, root, settings) as server:
+    slow = server.state.slow
+    with busy(server, monkeypatch, slow) as (entered, _, _):
+      futures = [pool.submit(server.recommend, HISTORY, 3, **exact)]
+      assert entered.wait(30)
+      futures += [pool.submit(server.recommend, HISTORY, 3, **exact)]
+      until(lambda: slow.num_requests == 2)
+      assert server.recommend(HISTORY, 3).status == 200
+    assert {x.result().status for x in futures} == {200}
+
+
+def test_more_requests_may_wait_while_the_model_changes(
+  shop, root, pool, monkeypatch
+):
+  settings = dataclasses.replace(live.SETTINGS, max_in_flight=1)
+  release, is_changing = threading.Event(), threading.Event()
+
+  def rollback():
+    is_changing.set()
+    assert release.wait(60)
+    raise Failure('conflict', 'there is no earlier model')
+
+  with (
+    live.serving(shop, root, settings) as server,
+    busy(server, monkeypatch) as (entered, _, _),
+  ):
+    monkeypatch.setattr(server.state.models, 'rollback', rollback)
+    futures = [pool.submit(server.recommend, HISTORY, 3)]
+    assert entered.wait(30)
+    assert server.recommend(HISTORY, 3).code == 'queue_full'
+    change = pool.submit(server.admin, 'POST', '/admin/rollback')
+    assert is_changing.wait(30)
+    futures += [pool.submit(server.recommend, HISTORY, 3) for _ in range(3)]
+    until(lambda: server.state.fast.num_queued == 3)
+    assert server.recommend(HISTORY, 3).code == 'queue_full'
+    release.set()
+    assert change.result().code == 'conflict'
+    assert server.recommend(HISTORY, 3).code == 'queue_full'
   assert {x.result().status for x in futures} == {200}
 
 

@@ -1,6 +1,7 @@
 """The served model, its catalog, and the changes to both."""
 
 from collections.abc import Callable
+import contextlib
 import copy
 import dataclasses
 import math
@@ -10,11 +11,13 @@ import threading
 from typing import Any
 
 import jax
+import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.errors import TigerError, UsageError
 from tiger_jax.serving.loading import load
 from tiger_jax.serving.options import Options
+from tiger_jax.serving.recommendation import NewItem
 from tiger_jax.serving.recommender import Recommender
 from tiger_jax.serving.search import BATCHES
 from tiger_jax.serving.server.failures import Failure
@@ -94,6 +97,19 @@ class Models:
   def current(self) -> Served:
     """The served model and its catalog."""
     return self._current
+
+  def warm_changes(self) -> None:
+    """Compiles the programs that add items, with a copy of the catalog."""
+    shop = copy.copy(self._current.shop)
+    tokenizer = shop.snapshot.model.tokenizer
+    if tokenizer is None:
+      return
+    vector = np.ones(tokenizer.dim, np.float32)
+    # The items have one prefix, so some of them need IDs with other prefixes.
+    items = [NewItem(f'item {i}', 'title', vector=vector) for i in range(64)]
+    # If the items cannot be added, the first real addition compiles.
+    with contextlib.suppress(TigerError):
+      shop.add_items(items)
 
   def change(
     self, kind: str, edit: Callable[[Recommender], Any]

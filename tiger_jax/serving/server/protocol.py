@@ -1,6 +1,7 @@
 """The HTTP protocol of uvicorn, with limits on headers and connections."""
 
 import asyncio
+from collections.abc import Callable
 import types
 from typing import Any
 
@@ -42,20 +43,25 @@ class Protocol(HttpToolsProtocol):
   dropping_seconds: float = 1
 
   def __init__(
-    self, *args: Any, metrics: Metrics, max_in_flight: int, **kwargs: Any
+    self,
+    *args: Any,
+    metrics: Metrics,
+    is_full: Callable[[int], bool],
+    **kwargs: Any,
   ):
     """Creates the protocol of a connection that is not open yet.
 
     Args:
       *args: The arguments of uvicorn.
       metrics: The metrics of the server, which count the refusals.
-      max_in_flight: The maximum number of concurrent requests of the server.
+      is_full: Takes the number of requests in progress, and returns whether a
+        new request is refused.
       **kwargs: More arguments of uvicorn.
     """
     super().__init__(*args, **kwargs)
     self.access_log = False  # It would contain ids. `Gate` logs requests.
     self._metrics = metrics
-    self._max_in_flight = max_in_flight
+    self._is_full = is_full
     self._is_refused = False
     self._is_in_headers = False
     # The number of parsed header bytes, and the number of bytes received while
@@ -117,7 +123,7 @@ class Protocol(HttpToolsProtocol):
     self._is_in_headers = False
     self._num_received = 0
     self._stop_timer()
-    if len(self.tasks) >= self._max_in_flight and self._can_be_shed():
+    if self._can_be_shed() and self._is_full(len(self.tasks)):
       self._shed()
     else:
       super().on_headers_complete()

@@ -172,9 +172,7 @@ async def run(
   budget = state.settings.drain_seconds
   closing: Any = _CLOSING_SHARE * budget
   protocol: Any = functools.partial(
-    Protocol,
-    metrics=state.metrics,
-    max_in_flight=state.settings.max_in_flight,
+    Protocol, metrics=state.metrics, is_full=state.is_full
   )
   servers = [
     _Server(

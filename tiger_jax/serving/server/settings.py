@@ -25,8 +25,9 @@ class Settings:
     max_items: The maximum number of items that a request asks for: `k` times
       its number of histories.
     max_listed: The maximum number of item ids in `allow` or in `deny`.
-    max_in_flight: The maximum number of concurrent requests. Two full queues
-      and two searches have 192 histories.
+    max_in_flight: The maximum number of requests in progress, without those of
+      the slow lane. The default is a batch in search and a batch in the queue.
+      While the model or the catalog changes, the limit is four times as high.
     max_body: The maximum number of bytes of a request.
     max_admin_body: The maximum number of bytes of an admin request. Parsing
       JSON of this size blocks all other requests for about 50 milliseconds.
@@ -44,13 +45,13 @@ class Settings:
   token: str | None = None
   admin_token: str | None = None
   demo: bool = False
-  max_queued: int = 64
+  max_queued: int = 192
   max_batch: int = 32
   max_k: int = 1000
   max_history: int = 1000
   max_items: int = 4000
   max_listed: int = 1000
-  max_in_flight: int = 256
+  max_in_flight: int = 64
   max_body: int = 2**18
   max_admin_body: int = 2**21
   max_changes: int = 8

@@ -20,6 +20,9 @@ from tiger_jax.serving.server.settings import Settings
 # Searches that exclude more items use programs that are not compiled at the
 # start.
 _MAX_FAST_SEEN = 32
+# A change of the model or the catalog slows searches down, so more requests may
+# wait for them.
+_LIMIT_WHILE_CHANGING = 4
 _OR_IGNORE = (
   'name known items, or set "strict" to false to ignore unknown ids in a '
   'history'
@@ -68,6 +71,8 @@ class State:
     self.is_stopping = False
     self._changes = futures.ThreadPoolExecutor(1, 'changes')
     self._num_changes = 0
+    if settings.admin_token is not None or settings.demo:
+      self._changes.submit(models.warm_changes)
     self.fast = self._lane('fast')
     self.slow = self._lane('slow')
 
@@ -91,6 +96,17 @@ class State:
   def is_idle(self) -> bool:
     """Whether no request is queued or being answered."""
     return self.fast.is_idle and self.slow.is_idle
+
+  def is_full(self, num_requests: int) -> bool:
+    """Whether a new request is refused before it is read.
+
+    Args:
+      num_requests: The number of requests in progress.
+    """
+    limit = self.settings.max_in_flight
+    if self._num_changes:
+      limit *= _LIMIT_WHILE_CHANGING
+    return num_requests - self.slow.num_requests >= limit
 
   async def recommend(
     self,
