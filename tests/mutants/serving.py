@@ -9,6 +9,20 @@ _PROGRAMS = 'tests/serving/export/test_programs.py'
 
 MUTANTS = (
   Mutant(
+    'the texts of new items belong to the first rows',
+    'tiger_jax/serving/text_index.py',
+    'len(self._order) + other._order',
+    'other._order',
+    'tests/serving/test_browse.py::test_searches_equal_brute_force',
+  ),
+  Mutant(
+    'lines end too late in an extended index',
+    'tiger_jax/serving/text_index.py',
+    'len(self._text) - 1 + other._ends',
+    'len(self._text) + 9 + other._ends',
+    'tests/serving/test_browse.py::test_searches_equal_brute_force',
+  ),
+  Mutant(
     'an answer names the first catalog',
     'tiger_jax/serving/search.py',
     'entry.catalog_version = snapshot.catalog_version',

@@ -111,8 +111,10 @@ def test_searches_equal_brute_force(model):
   shop = make_shop(model)
   shop.update_titles(titles)
   shop.remove_items(['i102', 'i109'])
-  shop.add_items([NewItem('B2', 'Lamp b2', vector=VECTORS[0])])
-  titles['B2'] = 'Lamp b2'
+  # Each addition extends the index of the text.
+  for new in ({'B2': 'Lamp b2'}, {'c1': 'LAMP-x la', 'X': 'la lamp b2'}):
+    shop.add_items([NewItem(*x, vector=VECTORS[0]) for x in new.items()])
+    titles |= new
   popular = [x.item_id for x in shop.recommend([], 50)]
 
   def words(text):

@@ -1,6 +1,7 @@
 """Finds the rows whose text contains given parts."""
 
 from collections.abc import Iterable, Iterator, Sequence
+import copy
 import re
 
 from jaxtyping import Int
@@ -32,6 +33,21 @@ class TextIndex:
     self._order = order
     self._ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)))
     self._text = ''.join(lines) + '\n'
+
+  def extended(self, other: 'TextIndex') -> 'TextIndex':
+    """Returns an index with the lines of another one after those of this one.
+
+    The rows of `other` count from the number of rows of this index.
+    """
+    result = copy.copy(self)
+    result._order = np.concatenate(
+      [self._order, len(self._order) + other._order]
+    )
+    result._ends = np.concatenate(
+      [self._ends, len(self._text) - 1 + other._ends]
+    )
+    result._text = self._text[:-1] + other._text
+    return result
 
   def rows(self, parts: Sequence[str]) -> Iterator[int]:
     """Yields the rows whose lines contain all of the parts, in order.
@@ -73,6 +89,14 @@ class ItemText:
     self._titles = TextIndex(
       order, (' ' + ' '.join(words(titles[row])) for row in rows)
     )
+
+  def extended(self, ids: Sequence[str], titles: Sequence[str]) -> 'ItemText':
+    """Returns the text of a catalog with more items, which have no events."""
+    new = ItemText(ids, titles, np.zeros(len(ids), np.int64))
+    result = copy.copy(self)
+    result._ids = self._ids.extended(new._ids)
+    result._titles = self._titles.extended(new._titles)
+    return result
 
   def find(self, text: str) -> Iterator[int]:
     """Yields the matching rows, best first. A row may occur several times."""
