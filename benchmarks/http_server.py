@@ -97,9 +97,9 @@ def running(workdir: Path, max_batch: int = 32) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def running_peer(workdir: Path) -> Iterator[Server]:
-  """Runs a server of Hugging Face's T5, see `benchmarks.peers`."""
-  command = ('-m', 'benchmarks.peers.hf_t5_server', str(workdir))
+def running_peer(peer: str, workdir: Path) -> Iterator[Server]:
+  """Runs a server of another library, see `benchmarks/peers/server.py`."""
+  command = ('-m', 'benchmarks.peers.server', peer, str(workdir))
   server = Server(command, workdir, num_ports=1)
   try:
     yield server

@@ -7,8 +7,8 @@ machine. Requests are sent at times drawn beforehand (a Poisson process), and
 latency is counted from these times. `late` is the 99th percentile of the time
 from the scheduled time of a request until the request is sent, in milliseconds.
 The load generator causes this delay, and the latency includes the delay. With
-`--peer`, the command also measures a FastAPI server of Hugging Face's T5, which
-needs the extra `bench`.
+`--peers`, the command also measures FastAPI servers of Hugging Face's T5 and of
+Cornac's TIGER, which need the extra `bench`.
 
 The command exits with 1 if a figure misses its target, and names the figure.
 """
@@ -100,7 +100,9 @@ def main() -> int:
   parser.add_argument(
     '--quick', action='store_true', help='finish in 4 minutes'
   )
-  parser.add_argument('--peer', action='store_true', help='also measure a T5')
+  parser.add_argument(
+    '--peers', action='store_true', help='also measure other libraries'
+  )
   options = parser.parse_args()
   seconds, num_swaps, num_loads = (5, 10, 4) if options.quick else (30, 50, 20)
   print(f'{measuring.environment()}, {os.cpu_count()} cores')
@@ -128,15 +130,15 @@ def main() -> int:
       server, bodies, top / 2, num_swaps, num_loads, targets
     )
     print(*findings, sep='\n')
-  if options.peer:
-    with running_peer(options.workdir) as server:
+  for peer in ('hf_t5', 'cornac') if options.peers else ():
+    with running_peer(peer, options.workdir) as server:
       theirs = capacity(server, bodies, seconds, connections=4)
     print(
-      f'T5 with FastAPI: {theirs:.1f} requests/s, ours {top:.0f}, '
+      f'{peer} with FastAPI: {theirs:.1f} requests/s, ours {top:.0f}, '
       f'{top / theirs:.1f} times as many'
     )
     targets.check(
-      "the T5's requests per second, relative to ours", theirs / top, 0.1
+      f'requests per second of {peer}, relative to ours', theirs / top, 0.1
     )
   for line in targets.missed:
     print(f'missed: {line}')
