@@ -20,7 +20,7 @@ from benchmarks.server_load import (
 from tiger_jax import Recommender
 
 # The number of new items in one request.
-_MAX_ADDED = 250
+_MAX_ADDED = 200
 _NUM_NEW = 1000
 
 
@@ -31,8 +31,8 @@ def measure_changes(
   num_swaps: int,
   num_loads: int,
   targets: Targets,
-) -> list[str]:
-  """Changes the catalog and the model under load, and returns the findings."""
+) -> None:
+  """Changes the catalog and the model under load, and prints the findings."""
   vectors, known = read_catalog(server.workdir)
   make_item = NewItems(vectors)
   catalogs = {1: set(known)}
@@ -80,13 +80,14 @@ def measure_changes(
   targets.check(
     'memory after the changes, relative to before', memory[1] / memory[0], 1.05
   )
-  return [
+  print(
     f'{num_swaps} changes of the catalog and {num_loads} of the model at '
     f'{rate:.0f} requests/s: {failed} of {len(samples)} requests failed, '
     f'{mixed} answers had items of another catalog; memory '
     f'{memory[0]:.0f} MiB before and {memory[1]:.0f} MiB after',
-    _measure_additions(server, bodies, rate, make_item, targets),
-  ]
+    flush=True,
+  )
+  print(_measure_additions(server, bodies, rate, make_item, targets))
 
 
 def _measure_additions(

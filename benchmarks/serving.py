@@ -126,10 +126,7 @@ def main() -> int:
       'other errors', 'lost', 'late, ms',
     ]  # fmt: skip
     print(measuring.table(header, rows), flush=True)
-    findings = measure_changes(
-      server, bodies, top / 2, num_swaps, num_loads, targets
-    )
-    print(*findings, sep='\n')
+    measure_changes(server, bodies, top / 2, num_swaps, num_loads, targets)
   for peer in ('hf_t5', 'cornac') if options.peers else ():
     with running_peer(peer, options.workdir) as server:
       theirs = capacity(server, bodies, seconds, connections=4)
