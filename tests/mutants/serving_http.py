@@ -93,7 +93,7 @@ MUTANTS = (
   Mutant(
     'a change does not raise the limit of the requests in progress',
     f'{_SERVER}/state.py',
-    'if self._num_changes:',
+    'if self._num_changes or since_change < _SECONDS_AFTER_CHANGE:',
     'if False:',
     f'{_TESTS}/test_load.py'
     '::test_more_requests_may_wait_while_the_model_changes',

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import contextlib
 import copy
+import ctypes
 import dataclasses
 import math
 from pathlib import Path
@@ -146,7 +147,9 @@ class Models:
     def loaded() -> tuple[str, Recommender, Any]:
       return name, load(self._folder(name)), None
 
-    return self._replace('reload', loaded)[0]
+    served = self._replace('reload', loaded)[0]
+    _return_memory()
+    return served
 
   def rollback(self) -> Served:
     """Restores the model and the catalog from before the last change.
@@ -246,6 +249,13 @@ def _same_programs(old: Snapshot, new: Snapshot) -> bool:
 
 def _shapes(catalog: Catalog) -> list[tuple[int, ...]]:
   return [x.shape for x in jax.tree.leaves(catalog)]
+
+
+def _return_memory() -> None:
+  """Returns freed memory to the system. By default, glibc keeps much of it."""
+  # Other C libraries have no such function.
+  with contextlib.suppress(AttributeError, OSError):
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _public(error: TigerError) -> str:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent import futures
 import dataclasses
+import math
 import time
 from typing import Any
 
@@ -23,6 +24,8 @@ _MAX_FAST_SEEN = 32
 # A change of the model or the catalog slows searches down, so more requests may
 # wait for them.
 _LIMIT_WHILE_CHANGING = 4
+# How long more requests may wait after a change, until they are answered.
+_SECONDS_AFTER_CHANGE = 1.0
 _OR_IGNORE = (
   'name known items, or set "strict" to false to ignore unknown ids in a '
   'history'
@@ -71,6 +74,7 @@ class State:
     self.is_stopping = False
     self._changes = futures.ThreadPoolExecutor(1, 'changes')
     self._num_changes = 0
+    self._changed_at = -math.inf
     if settings.admin_token is not None or settings.demo:
       self._changes.submit(models.warm_changes)
     self.fast = self._lane('fast')
@@ -104,7 +108,8 @@ class State:
       num_requests: The number of requests in progress.
     """
     limit = self.settings.max_in_flight
-    if self._num_changes:
+    since_change = time.monotonic() - self._changed_at
+    if self._num_changes or since_change < _SECONDS_AFTER_CHANGE:
       limit *= _LIMIT_WHILE_CHANGING
     return num_requests - self.slow.num_requests >= limit
 
@@ -255,6 +260,7 @@ class State:
 
   def _forget_change(self, unused_future: Any) -> None:
     self._num_changes -= 1
+    self._changed_at = time.monotonic()
 
   def add_items(self, items: Sequence[schemas.DescribedItemBody]) -> Response:
     """Adds items and returns them."""
