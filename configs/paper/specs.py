@@ -69,7 +69,7 @@ def experiment(
   if variant and variant not in variants:
     hint = nearest_and_all(variant, variants)
     raise UsageError(f'no variant {variant!r}: {hint}, or omit the variant')
-  base = beauty.get_config('cpu') if variant else tuned()
+  base = beauty.get_config('cpu' if variant else '')
   if variant:
     datasets = datasets[:1]
   if variant == 'cpu':
@@ -99,16 +99,15 @@ def experiment(
 
 
 def sasrec_and_tiger(variant: str) -> dict[str, Any]:
-  """Returns the runs of the best baseline, at full size, and of TIGER.
+  """Returns the runs of the best baseline and of TIGER.
 
-  In the variant `cpu`, the baseline is small too.
+  Args:
+    variant: In `cpu`, the baseline is small. Otherwise, it has its full size.
+
+  Returns:
+    A dict from the name of a run to the fields that it changes.
   """
   return {'SASRec': baseline('sasrec', variant), 'TIGER': {}}
-
-
-def tuned() -> ml_collections.ConfigDict:
-  """Returns the config of TIGER with the best published optimizer settings."""
-  return beauty.get_config()
 
 
 def papers() -> dict[str, Any]:
@@ -118,26 +117,9 @@ def papers() -> dict[str, Any]:
   return {section: config[section].to_dict() for section in sections}
 
 
-def two_cores(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Returns the fields that a run changes to become `beauty.py:cpu`.
-
-  The section `embedding` is not changed.
-
-  Args:
-    config: `configs/beauty.py:cpu` or a similar config.
-  """
-  changes = {x: config[x].to_dict() for x in ('model', 'train', 'evaluation')}
-  return changes | {'semantic_ids': {'quantizer': 'rq_kmeans'}}
-
-
 def reduce(config: ml_collections.ConfigDict) -> None:
-  """Reduces a config to a run of about two minutes on two CPU cores."""
-  small = beauty.get_config('cpu')
-  config.model = small.model
+  """Reduces `beauty.py:cpu` to a run of about two minutes on two CPU cores."""
   config.model.update(PAPERS_MODEL)
-  config.train = small.train
-  config.evaluation = small.evaluation
-  config.semantic_ids.quantizer = 'rq_kmeans'
   config.semantic_ids.epochs = 20
   config.semantic_ids.restart_epochs = 15
   config.train.steps = 800
@@ -153,7 +135,7 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
 
   Args:
     name: A baseline of configs/baselines.py.
-    variant: '' for the full size, or `cpu`.
+    variant: `cpu` for a small model. Otherwise, it has its full size.
     **model: More fields of the section `model`.
   """
   config = baselines.get_config(name)
@@ -161,7 +143,7 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
   if name in ('dsi', 'vq_rec'):
     sections.append('semantic_ids')
   if variant == 'cpu' and name == 'dsi':
-    small = tuned()
+    small = beauty.get_config('cpu')
     reduce(small)
     config.train, config.model = small.train, small.model
     config.model.name = 'dsi'

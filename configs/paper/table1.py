@@ -26,7 +26,7 @@ def _steps(shop: Any, variant: str) -> dict[str, Any]:
   return {'train': {'steps': shop.get_config(variant).train.steps}}
 
 
-def _papers_model() -> dict[str, Any]:
+def _two_cores() -> dict[str, Any]:
   """Returns the fields of a run without the settings of `ablation.py`.
 
   The model is 3.6 times as large as that of `configs/beauty.py:cpu`, apart from
@@ -46,12 +46,12 @@ def _papers_model() -> dict[str, Any]:
   config.train.optimizer.learning_rate = 3e-3
   config.train.optimizer.warmup_steps = 1000
   config.evaluation.num_beams = 50
-  return specs.two_cores(config)
+  return _changes(config)
 
 
 def _our_training() -> dict[str, dict[str, Any]]:
   """Returns three runs that share the training of three seeds."""
-  ensemble = specs.two_cores(beauty.get_config('cpu_long'))
+  ensemble = _changes(beauty.get_config('cpu_long'))
   evaluation = ensemble['evaluation']
   return {
     'TIGER, our training': ensemble
@@ -60,6 +60,12 @@ def _our_training() -> dict[str, dict[str, Any]]:
     'TIGER, our training, ensemble, transitions': ensemble
     | {'evaluation': evaluation | {'transition_weight': 0.2}},
   }
+
+
+def _changes(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Returns the fields that a run changes, apart from the embedding."""
+  changes = {x: config[x].to_dict() for x in ('model', 'train', 'evaluation')}
+  return changes | {'semantic_ids': {'quantizer': 'rq_kmeans'}}
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
@@ -92,7 +98,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     'TIGER, ties shuffled': {'dataset': {'shuffle_ties': True}},
   }
   if not small:
-    runs['TIGER, two cores'] = _papers_model()
+    runs['TIGER, two cores'] = _two_cores()
     runs |= _our_training()
     runs['TIGER, tied heads'] = {'model': {'tied_heads': True}}
     runs['TIGER, width 384'] = {'model': {'d_model': 384}}

@@ -25,7 +25,9 @@ class ByGate(OneSplit):
     return changed
 
   def search(self, params, batch, k, *, num_beams, lists, sampler, constrained):
-    self.masked.add((num_beams, bool((np.asarray(lists.rows) >= 0).any())))
+    length = int((np.asarray(batch.history) >= 0).sum(1).max())
+    is_masked = bool((np.asarray(lists.rows) >= 0).any())
+    self.masked.add((num_beams, length, is_masked))
     right = [(np.float32(0.2), 0), (1, 10)]
     wrong = [(np.float32(0.7), 0), (1, 100)]
     self.targets = {
@@ -49,8 +51,9 @@ def test_the_gates_of_a_mixture_are_chosen_on_validation():
   assert rows['weight by count']['kappa'] == 10
   for row in rows.values():
     assert row['ndcg@10'] < 1 and row['masked_ndcg@10'] < 1
-  # On test, the search runs with and without masking.
-  assert retriever.masked == {(30, False), (30, True)}
+  # The search has the 30 beams of the config. On test, whose histories have
+  # three items, it runs with and without masking.
+  assert retriever.masked == {(30, 2, False), (30, 3, False), (30, 3, True)}
 
 
 def test_a_mixture_needs_a_generative_model():

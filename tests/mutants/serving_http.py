@@ -85,7 +85,7 @@ MUTANTS = (
   Mutant(
     'slow requests count as requests in progress',
     f'{_SERVER}/state.py',
-    'num_requests - self.slow.num_requests >= limit',
+    'num_requests - self._num_slow >= limit',
     'num_requests >= limit',
     f'{_TESTS}/test_load.py'
     '::test_slow_requests_do_not_count_as_requests_in_progress',
@@ -93,10 +93,25 @@ MUTANTS = (
   Mutant(
     'a change does not raise the limit of the requests in progress',
     f'{_SERVER}/state.py',
-    'if self._num_changes or since_change < _SECONDS_AFTER_CHANGE:',
+    'if self.is_changing:',
     'if False:',
     f'{_TESTS}/test_load.py'
     '::test_more_requests_may_wait_while_the_model_changes',
+  ),
+  Mutant(
+    'the limit falls as soon as a change ends',
+    f'{_SERVER}/state.py',
+    'self._num_changes > 0 or time.monotonic() < end',
+    'self._num_changes > 0',
+    f'{_TESTS}/test_load.py'
+    '::test_more_requests_may_wait_while_the_model_changes',
+  ),
+  Mutant(
+    'the programs for new items are compiled with the first item',
+    f'{_SERVER}/models.py',
+    '_warm_additions(self._current.shop)',
+    'pass',
+    f'{_TESTS}/test_changes.py::test_the_first_addition_compiles_nothing',
   ),
   Mutant(
     'a refused request ends its connection',

@@ -40,10 +40,10 @@ _VERSION = 7
 
 # In most experiments, a row is a run, measured with the serving search of
 # `evaluation.num_beams` beams. In the experiments below, one trained model, or
-# all trained models of a dataset, give several rows of test metrics. Their
-# searches add beams until it is proven that no other item ranks above the
-# listed items. The metric `proven` is the share of the listed items for which
-# the proof succeeds.
+# all trained models of a dataset, give several rows of test metrics. Except in
+# `mixture`, their searches add beams until it is proven that no other item
+# ranks above the listed items. The metric `proven` is the share of the listed
+# items for which the proof succeeds.
 _PER_RUN: dict[str, Callable[[Trained], _Rows]] = {
   'breakdown': breakdown.measure,
   'cold_start': cold_start.measure,

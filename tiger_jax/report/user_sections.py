@@ -91,7 +91,8 @@ def metrics(run: FinishedRun) -> dict[str, Any]:
     .get('recall@10'),
     'num_users': None if users is None else len(users.user),
     'num_replicas': run.config.train.replicas,
-    'is_ensemble': run.config.train.replicas > 1 and 'replicas' not in results,
+    'is_ensemble': run.config.evaluation.ensemble
+    and registry.entry(run.config.model).is_generative,
     'validation': results['metrics'].get('validation', {}).get('recall@10'),
     'best_possible': results.get('best_possible', {}).get('recall@10'),
     'others': {x.replace('@', '_'): test[x] for x in shown if x in test},

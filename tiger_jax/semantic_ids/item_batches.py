@@ -15,8 +15,8 @@ from tiger_jax.errors import DataError, NumbersError
 # only between calls.
 _CALL_STEPS = 64
 _CALL_BYTES = 2**24
-# A smaller batch would take about the same time.
-_MIN_BATCH = 256
+# Smaller batches would need more programs.
+_MIN_BATCH = 1024
 
 
 class ItemBatches:

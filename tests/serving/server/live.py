@@ -26,6 +26,7 @@ SETTINGS = Settings(
   max_queued=16,
   timeout_ms=60_000,
   body_seconds=1,
+  settle_seconds=0,
 )
 
 
@@ -120,8 +121,12 @@ def serving(shop, root, settings=SETTINGS, name='first'):
     thread.join(60)
     assert not thread.is_alive()
 
+  server = Live(state, ports[0], ports[-1], stop)
   try:
-    yield Live(state, ports[0], ports[-1], stop)
+    server.ask('GET', '/livez')
+    # Changes run one after the other, and the server has started one.
+    asyncio.run_coroutine_threadsafe(state.change(int), loop).result(60)
+    yield server
   finally:
     if thread.is_alive():
       stop()

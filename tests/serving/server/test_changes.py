@@ -12,6 +12,7 @@ from tests.serving import shop as shops
 from tests.serving.server import conftest, live
 from tiger_jax.config import EmbeddingConfig
 from tiger_jax.errors import CheckpointError
+from tiger_jax.semantic_ids import collisions, tokenizer
 from tiger_jax.serving.server import edits, models
 
 HISTORY = ['i101', 'i105', 'i106']
@@ -57,6 +58,19 @@ def test_added_items_are_recommended_and_removed_items_are_not(own):
   assert not {'n1', 'i103'} & set(ids_of(reply))
   assert reply.body['catalog'] == 3
   assert own.ask('GET', '/v1/items/n1').code == 'unknown_item'
+
+
+def test_the_first_addition_compiles_nothing(shop, root):
+  programs = tokenizer._codes, collisions._distances
+  for program in programs:
+    program.clear_cache()
+  with live.serving(shop, root) as server:
+    compiled = [x._cache_size() for x in programs]
+    assert min(compiled) > 0
+    items = [new_item(f'n{i}', 1 / (1 + i)) for i in range(5)]
+    reply = server.admin('POST', '/admin/items', {'items': items})
+    assert ids_of(reply) == [f'n{i}' for i in range(5)]
+    assert [x._cache_size() for x in programs] == compiled
 
 
 def test_titles_are_changed(own):

@@ -119,7 +119,7 @@ def test_slow_requests_do_not_count_as_requests_in_progress(
       futures = [pool.submit(server.recommend, HISTORY, 3, **exact)]
       assert entered.wait(30)
       futures += [pool.submit(server.recommend, HISTORY, 3, **exact)]
-      until(lambda: slow.num_requests == 2)
+      until(lambda: slow.num_queued == 1)
       assert server.recommend(HISTORY, 3).status == 200
     assert {x.result().status for x in futures} == {200}
 
@@ -150,6 +150,10 @@ def test_more_requests_may_wait_while_the_model_changes(
     assert server.recommend(HISTORY, 3).code == 'queue_full'
     release.set()
     assert change.result().code == 'conflict'
+    assert not server.state.is_full(0) and server.state.is_full(1)
+    # Requests that came during the change may still wait.
+    server.state.settings = dataclasses.replace(settings, settle_seconds=60)
+    assert not server.state.is_full(3) and server.state.is_full(4)
   assert {x.result().status for x in futures} == {200}
 
 

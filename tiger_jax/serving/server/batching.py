@@ -61,8 +61,7 @@ class Lane:
     self._on_batch = on_batch
     self._queue: deque[_Job] = deque()
     self._num_queued = 0
-    # The number of requests in the batch that is being answered.
-    self._num_answering = 0
+    self._is_busy = False
     self._is_closed = False
     self._changed = threading.Condition()
     self._thread = threading.Thread(target=self._work, daemon=True)
@@ -79,14 +78,9 @@ class Lane:
     return self._num_queued >= self._max_queued
 
   @property
-  def num_requests(self) -> int:
-    """The number of requests that are queued or being answered."""
-    return len(self._queue) + self._num_answering
-
-  @property
   def is_idle(self) -> bool:
     """Whether no request is queued or being answered."""
-    return not self.num_requests
+    return not (self._num_queued or self._is_busy)
 
   async def ask(
     self, key: Hashable, size: int, request: Any, seconds: float
@@ -163,7 +157,7 @@ class Lane:
       with contextlib.suppress(RuntimeError):
         loop = futures[0].get_loop()
         loop.call_soon_threadsafe(_deliver, futures, answers)
-      self._num_answering = 0
+      self._is_busy = False
 
   def _take(self) -> list[_Job]:
     """Waits for requests and returns a batch; empty if the lane is closed."""
@@ -171,7 +165,7 @@ class Lane:
       while True:
         batch = self._next_batch()
         if batch or self._is_closed:
-          self._num_answering = len(batch)
+          self._is_busy = bool(batch)
           return batch
         self._changed.wait()
 

@@ -50,10 +50,9 @@ class _Gone(Exception):
 class Gate:
   """An ASGI application that checks requests for another application.
 
-  The gate limits the size of a body, the time to send it, and the number of
-  concurrent requests. It also checks the token and the host. The log and the
-  metrics contain the endpoint, the status and the time of a request, and never
-  the content.
+  The gate limits the size of a body and the time to send it. It also checks the
+  token and the host. The log and the metrics contain the endpoint, the status
+  and the time of a request, and never the content.
   """
 
   def __init__(

@@ -100,17 +100,8 @@ class Models:
     return self._current
 
   def warm_changes(self) -> None:
-    """Compiles the programs that add items, with a copy of the catalog."""
-    shop = copy.copy(self._current.shop)
-    tokenizer = shop.snapshot.model.tokenizer
-    if tokenizer is None:
-      return
-    vector = np.ones(tokenizer.dim, np.float32)
-    # The items have one prefix, so some of them need IDs with other prefixes.
-    items = [NewItem(f'item {i}', 'title', vector=vector) for i in range(64)]
-    # If the items cannot be added, the first real addition compiles.
-    with contextlib.suppress(TigerError):
-      shop.add_items(items)
+    """Compiles the programs that add items to the served catalog."""
+    _warm_additions(self._current.shop)
 
   def change(
     self, kind: str, edit: Callable[[Recommender], Any]
@@ -147,9 +138,10 @@ class Models:
     def loaded() -> tuple[str, Recommender, Any]:
       return name, load(self._folder(name)), None
 
-    served = self._replace('reload', loaded)[0]
-    _return_memory()
-    return served
+    try:
+      return self._replace('reload', loaded)[0]
+    finally:
+      _return_memory()
 
   def rollback(self) -> Served:
     """Restores the model and the catalog from before the last change.
@@ -176,6 +168,7 @@ class Models:
           _check_search(served, 1)
         else:
           warm(served, self._max_batch)
+          _warm_additions(shop)
       except Exception as error:
         self._metrics.changes.labels(kind, 'refused').inc()
         if isinstance(error, TigerError):
@@ -219,6 +212,25 @@ def warm(served: Served, max_batch: int) -> None:
   sizes = [*(x for x in BATCHES if x < max_batch), max_batch]
   for size in sizes:
     _check_search(served, size)
+
+
+def _warm_additions(shop: Recommender) -> None:
+  """Compiles the programs that add up to 1,024 items, with a copy."""
+  shop = copy.copy(shop)
+  tokenizer = shop.snapshot.model.tokenizer
+  if tokenizer is None:
+    return
+  vector = np.ones(tokenizer.dim, np.float32)
+  snapshot = shop.snapshot
+  num_free = math.prod(snapshot.catalog.level_sizes) - len(snapshot.ids)
+  # The items have one prefix, so some of them need IDs with other prefixes.
+  items = [
+    NewItem(f'item {i}', 'title', vector=vector)
+    for i in range(min(64, num_free))
+  ]
+  # If the items cannot be added, the first real addition compiles.
+  with contextlib.suppress(TigerError):
+    shop.add_items(items)
 
 
 def _check_search(served: Served, size: int) -> None:

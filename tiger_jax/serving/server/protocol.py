@@ -14,7 +14,7 @@ from tiger_jax.serving.server.failures import Failure
 from tiger_jax.serving.server.metrics import Metrics
 
 # The paths that are refused under overload; probes are not.
-_SHED = (b'/v1/', b'/admin/items')
+_SHED = b'/v1/'
 _BUSY = Failure('queue_full', 'too many requests at once: retry later')
 # Takes the place of uvicorn's state of a request.
 _ANSWERED: Any = types.SimpleNamespace(

@@ -171,9 +171,12 @@ async def run(
   apps = gates(state)
   budget = state.settings.drain_seconds
   closing: Any = _CLOSING_SHARE * budget
-  protocol: Any = functools.partial(
-    Protocol, metrics=state.metrics, is_full=state.is_full
-  )
+  # Changes have a limit of their own, so the admin port is never full.
+  is_full = (state.is_full, lambda unused_num_requests: False)
+  protocols: list[Any] = [
+    functools.partial(Protocol, metrics=state.metrics, is_full=x)
+    for x in is_full
+  ]
   servers = [
     _Server(
       uvicorn.Config(
@@ -189,12 +192,13 @@ async def run(
         timeout_graceful_shutdown=closing,
       )
     )
-    for app in apps
+    for app, protocol in zip(apps, protocols, strict=False)
   ]
   tasks = [
     asyncio.create_task(server.serve([bound]))
     for server, bound in zip(servers, sockets, strict=True)
   ]
+  warming = asyncio.create_task(state.warm_changes())
   waiter = asyncio.create_task(stopped.wait())
   # A server ends before the event only if it fails.
   await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -204,6 +208,7 @@ async def run(
   for server in servers:
     server.should_exit = True
   await asyncio.gather(*tasks)
+  warming.cancel()
   state.close(end - time.monotonic())
 
 

@@ -27,7 +27,10 @@ class Settings:
     max_listed: The maximum number of item ids in `allow` or in `deny`.
     max_in_flight: The maximum number of requests in progress, without those of
       the slow lane. The default is a batch in search and a batch in the queue.
-      While the model or the catalog changes, the limit is four times as high.
+      While the model or the catalog changes, and for `settle_seconds` after a
+      change, the limit is four times as high.
+    settle_seconds: How long the limit stays higher after a change, so that the
+      requests that are waiting can be answered.
     max_body: The maximum number of bytes of a request.
     max_admin_body: The maximum number of bytes of an admin request. Parsing
       JSON of this size blocks all other requests for about 50 milliseconds.
@@ -45,13 +48,14 @@ class Settings:
   token: str | None = None
   admin_token: str | None = None
   demo: bool = False
-  max_queued: int = 192
+  max_queued: int = 256
   max_batch: int = 32
   max_k: int = 1000
   max_history: int = 1000
   max_items: int = 4000
   max_listed: int = 1000
   max_in_flight: int = 64
+  settle_seconds: float = 1
   max_body: int = 2**18
   max_admin_body: int = 2**21
   max_changes: int = 8

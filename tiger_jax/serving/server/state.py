@@ -6,7 +6,7 @@ from concurrent import futures
 import dataclasses
 import math
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 
@@ -24,12 +24,13 @@ _MAX_FAST_SEEN = 32
 # A change of the model or the catalog slows searches down, so more requests may
 # wait for them.
 _LIMIT_WHILE_CHANGING = 4
-# How long more requests may wait after a change, until they are answered.
-_SECONDS_AFTER_CHANGE = 1.0
 _OR_IGNORE = (
   'name known items, or set "strict" to false to ignore unknown ids in a '
   'history'
 )
+
+
+_T = TypeVar('_T')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +76,8 @@ class State:
     self._changes = futures.ThreadPoolExecutor(1, 'changes')
     self._num_changes = 0
     self._changed_at = -math.inf
-    if settings.admin_token is not None or settings.demo:
-      self._changes.submit(models.warm_changes)
+    # The number of requests in the slow lane.
+    self._num_slow = 0
     self.fast = self._lane('fast')
     self.slow = self._lane('slow')
 
@@ -101,6 +102,12 @@ class State:
     """Whether no request is queued or being answered."""
     return self.fast.is_idle and self.slow.is_idle
 
+  @property
+  def is_changing(self) -> bool:
+    """Whether a change runs, or requests of its time may still wait."""
+    end = self._changed_at + self.settings.settle_seconds
+    return self._num_changes > 0 or time.monotonic() < end
+
   def is_full(self, num_requests: int) -> bool:
     """Whether a new request is refused before it is read.
 
@@ -108,10 +115,9 @@ class State:
       num_requests: The number of requests in progress.
     """
     limit = self.settings.max_in_flight
-    since_change = time.monotonic() - self._changed_at
-    if self._num_changes or since_change < _SECONDS_AFTER_CHANGE:
+    if self.is_changing:
       limit *= _LIMIT_WHILE_CHANGING
-    return num_requests - self.slow.num_requests >= limit
+    return num_requests - self._num_slow >= limit
 
   async def recommend(
     self,
@@ -160,8 +166,12 @@ class State:
       if isinstance(answer, Answer):
         return answer
       # In the meantime, a model was loaded that has fewer than k beams.
-    # The items of an exact or a random search depend on k.
-    return await ask(self.slow, settings.slow_timeout_ms, body.k)
+    self._num_slow += 1
+    try:
+      # The items of an exact or a random search depend on k.
+      return await ask(self.slow, settings.slow_timeout_ms, body.k)
+    finally:
+      self._num_slow -= 1
 
   def _check(
     self,
@@ -241,8 +251,13 @@ class State:
       'demo': self.settings.demo and snapshot.model.can_encode_text,
     } | served.versions
 
-  async def change(self, make: Callable[[], Response]) -> Response:
-    """Runs a change in the thread for changes, and returns the response.
+  async def warm_changes(self) -> None:
+    """Compiles the programs that add items, if items can be added."""
+    if self.settings.admin_token is not None or self.settings.demo:
+      await self.change(self.models.warm_changes)
+
+  async def change(self, make: Callable[[], _T]) -> _T:
+    """Runs a change in the thread for changes, and returns its result.
 
     A separate thread makes the changes, so that they do not occupy the threads
     of read-only requests.
