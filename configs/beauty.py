@@ -12,8 +12,8 @@ recall@10 0.0648 and ndcg@10 0.0384 (Table 1).
 `--config=configs/beauty.py:cpu` is a small model that two CPU cores train in a
 quarter of an hour. Its item vectors come from TF-IDF, so it downloads no
 encoder. `--config=configs/beauty.py:cpu_long` is an ensemble of three such
-models, and trains in three quarters of an hour. README.md has the results of
-both with text vectors of all-MiniLM-L6-v2.
+models, and trains in about an hour. README.md has the results of both with text
+vectors of all-MiniLM-L6-v2.
 
 `--config=configs/beauty.py:paper` has the optimization of the paper, as far as
 it is known: Adagrad for the RQ-VAE, a learning rate that is constant and then
@@ -100,9 +100,9 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   model.causal_encoder = True
   # Departs from the paper: tied heads learn faster (benchmarks/RESULTS.md).
   model.tied_heads = True
-  # Departs from the paper: with these five settings, test NDCG@10 is higher
-  # than that of a larger model without them (RESULTS.md, table1: "TIGER, our
-  # training" and "TIGER, two cores").
+  # Departs from the paper: with these five settings, the model has a higher
+  # test NDCG@10 than a larger model without them (RESULTS.md, table1: "TIGER,
+  # our training" and "TIGER, two cores").
   model.softmax = 'trie'
   model.recency_bias = True
   model.prefix_embeddings = 2**15

@@ -1,4 +1,4 @@
-"""Serves TIGER of another library with FastAPI, for comparison with our server.
+"""Serves the TIGER of another library with FastAPI, to compare it with ours.
 
   python -m benchmarks.peers.server {hf_t5,cornac} WORKDIR
 
@@ -71,7 +71,10 @@ def hf_t5(config: Config, ids: SemanticIds) -> Recommend:
 
 
 def cornac(config: Config, ids: SemanticIds) -> Recommend:
-  """Returns Cornac's TIGER, with IDs of random vectors of as many items."""
+  """Returns Cornac's TIGER for a catalog with the same number of items.
+
+  The IDs are computed from random vectors.
+  """
   from cornac.data import FeatureModality, SequentialDataset
   from cornac.models import TIGER
 

@@ -39,7 +39,7 @@ _ROWS = {
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec of the experiment, or of its variant."""
+  """Returns the spec of the experiment, or of one of its variants."""
   ours = beauty.get_config('cpu').model
   runs: dict[str, Any] = {
     row: {'model': specs.PAPERS_MODEL | {name: ours[name] for name in names}}

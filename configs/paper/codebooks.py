@@ -14,7 +14,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec of the experiment, or of a variant of it."""
+  """Returns the spec of the experiment, or of one of its variants."""
   sizes = [(256,) * n for n in (2, 3, 4, 5)]
   sizes += [(size,) * 3 for size in (64, 128, 512)]
   runs = {

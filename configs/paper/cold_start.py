@@ -15,7 +15,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec of the experiment, or of a variant of it."""
+  """Returns the spec of the experiment, or of one of its variants."""
   unseen = {'dataset': {'unseen_share': 0.05}}
   return specs.experiment(
     'cold_start',

@@ -17,7 +17,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec of the experiment, or of a variant of it."""
+  """Returns the spec of the experiment, or of one of its variants."""
   return specs.experiment(
     'invalid_ids',
     variant,

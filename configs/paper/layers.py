@@ -14,7 +14,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec of the experiment, or of a variant of it."""
+  """Returns the spec of the experiment, or of one of its variants."""
   counts = (1, 2, 3) if variant else (3, 4, 5)
   runs = {
     f'{n} layers' if n > 1 else '1 layer': {

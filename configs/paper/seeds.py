@@ -15,7 +15,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec of the experiment, or of a variant of it."""
+  """Returns the spec of the experiment, or of one of its variants."""
   steps = {'steps': 500, 'evaluate_every': 250} if variant == 'cpu' else {}
   return specs.experiment(
     'seeds',

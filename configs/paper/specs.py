@@ -102,7 +102,7 @@ def sasrec_and_tiger(variant: str) -> dict[str, Any]:
   """Returns the runs of the best baseline and of TIGER.
 
   Args:
-    variant: In `cpu`, the baseline is small. Otherwise, it has its full size.
+    variant: `cpu` for a small baseline. Otherwise, the baseline has full size.
 
   Returns:
     A dict from the name of a run to the fields that it changes.
@@ -135,7 +135,7 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
 
   Args:
     name: A baseline of configs/baselines.py.
-    variant: `cpu` for a small model. Otherwise, it has its full size.
+    variant: `cpu` for a small model. Otherwise, the model has full size.
     **model: More fields of the section `model`.
   """
   config = baselines.get_config(name)

@@ -27,7 +27,7 @@ def _steps(shop: Any, variant: str) -> dict[str, Any]:
 
 
 def _two_cores() -> dict[str, Any]:
-  """Returns the fields of a run without the settings of `ablation.py`.
+  """Returns the fields that the run "TIGER, two cores" changes.
 
   The model is 3.6 times as large as that of `configs/beauty.py:cpu`, apart from
   the prefix embeddings.

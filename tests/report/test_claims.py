@@ -17,8 +17,8 @@ def claim(**changes):
   return Claim(**{**values, **changes})
 
 
-# Two standard errors of .08 and .07 are .00498 for 22,363 users, and .0211 for
-# 1,248 users.
+# Two standard errors of the difference of .08 and .07 are .00498 for 22,363
+# users, and .0211 for 1,248 users.
 @pytest.mark.parametrize(
   ('values', 'changes', 'expected'),
   [
@@ -83,7 +83,7 @@ def test_the_numbers_of_the_paper_are_those_of_its_rows(one):
   name = without_variant(one.experiment)
   names = {'TIGER, two cores': 'TIGER', 'SASRec, BCE': 'SASRec'}
   paper = PAPER.get(name, {}).get('beauty', {})
-  # `PAPER` has no other metric but Entropy@10, in the first place.
+  # Otherwise, the metric is Entropy@10, the first value of a row of `PAPER`.
   place = RANKING.index(one.metric) if one.metric in RANKING else 0
   rows = [paper.get(names.get(x, x)) for x in one.rows]
   if not one.paper or None in rows:

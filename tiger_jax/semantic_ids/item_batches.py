@@ -15,7 +15,7 @@ from tiger_jax.errors import DataError, NumbersError
 # only between calls.
 _CALL_STEPS = 64
 _CALL_BYTES = 2**24
-# Smaller batches would need more programs.
+# The smallest size to which batches are padded. Each size needs a program.
 _MIN_BATCH = 1024
 
 
@@ -115,11 +115,11 @@ def sample(
 def padded_size(num_items: int, batch_size: int) -> int:
   """Returns the batch size for a number of items.
 
-  There are few sizes, because a program is compiled for each.
+  Only few sizes are possible, because each size needs a compiled program.
 
   Args:
     num_items: The number of items.
-    batch_size: The maximum.
+    batch_size: The maximum batch size.
   """
   return min(batch_size, max(_MIN_BATCH, 1 << (num_items - 1).bit_length()))
 

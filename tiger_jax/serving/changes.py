@@ -52,7 +52,7 @@ def add_items(snapshot: Snapshot, items: Any) -> Snapshot:
     counts=np.pad(snapshot.counts, (0, len(ids))),
     added=vectors if added is None else np.concatenate([added, vectors]),
   )
-  # Faster than to read the titles of all items again.
+  # This is faster than building the index from all titles again.
   changed.__dict__['searchable'] = snapshot.searchable.extended(ids, titles)
   return changed
 

@@ -35,9 +35,10 @@ class TextIndex:
     self._text = ''.join(lines) + '\n'
 
   def extended(self, other: 'TextIndex') -> 'TextIndex':
-    """Returns an index with the lines of another one after those of this one.
+    """Returns this index, extended by the lines of another index.
 
-    The rows of `other` count from the number of rows of this index.
+    Row i of `other` becomes row n + i, where n is the number of rows of this
+    index. Its lines come after those of this index.
     """
     result = copy.copy(self)
     result._order = np.concatenate(

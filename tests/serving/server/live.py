@@ -124,7 +124,8 @@ def serving(shop, root, settings=SETTINGS, name='first'):
   server = Live(state, ports[0], ports[-1], stop)
   try:
     server.ask('GET', '/livez')
-    # Changes run one after the other, and the server has started one.
+    # Waits until the server has compiled the programs for new items. This is
+    # the first change, and changes run one after another.
     asyncio.run_coroutine_threadsafe(state.change(int), loop).result(60)
     yield server
   finally:

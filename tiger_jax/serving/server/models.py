@@ -215,7 +215,10 @@ def warm(served: Served, max_batch: int) -> None:
 
 
 def _warm_additions(shop: Recommender) -> None:
-  """Compiles the programs that add up to 1,024 items, with a copy."""
+  """Compiles the programs for adding up to 1,024 items.
+
+  It adds items to a copy of the Recommender, so the catalog does not change.
+  """
   shop = copy.copy(shop)
   tokenizer = shop.snapshot.model.tokenizer
   if tokenizer is None:
@@ -223,12 +226,13 @@ def _warm_additions(shop: Recommender) -> None:
   vector = np.ones(tokenizer.dim, np.float32)
   snapshot = shop.snapshot
   num_free = math.prod(snapshot.catalog.level_sizes) - len(snapshot.ids)
-  # The items have one prefix, so some of them need IDs with other prefixes.
+  # The tokenizer gives all of these items the same prefix. Some of them are
+  # therefore moved to other prefixes, which compiles these programs too.
   items = [
     NewItem(f'item {i}', 'title', vector=vector)
     for i in range(min(64, num_free))
   ]
-  # If the items cannot be added, the first real addition compiles.
+  # If the items cannot be added, the first real addition compiles the programs.
   with contextlib.suppress(TigerError):
     shop.add_items(items)
 

@@ -13,7 +13,8 @@ from uvicorn.protocols.http.httptools_impl import (
 from tiger_jax.serving.server.failures import Failure
 from tiger_jax.serving.server.metrics import Metrics
 
-# The paths that are refused under overload; probes are not.
+# Under overload, requests for paths with this prefix are refused. The paths of
+# probes do not have it.
 _SHED = b'/v1/'
 _BUSY = Failure('queue_full', 'too many requests at once: retry later')
 # Takes the place of uvicorn's state of a request.

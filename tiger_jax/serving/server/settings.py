@@ -25,12 +25,12 @@ class Settings:
     max_items: The maximum number of items that a request asks for: `k` times
       its number of histories.
     max_listed: The maximum number of item ids in `allow` or in `deny`.
-    max_in_flight: The maximum number of requests in progress, without those of
-      the slow lane. The default is a batch in search and a batch in the queue.
-      While the model or the catalog changes, and for `settle_seconds` after a
-      change, the limit is four times as high.
-    settle_seconds: How long the limit stays higher after a change, so that the
-      requests that are waiting can be answered.
+    max_in_flight: The maximum number of requests in progress, not counting
+      those in the slow lane. The default of 64 is two batches: one in the
+      search and one in the queue. While the model or the catalog changes, and
+      for `settle_seconds` after a change, the limit is four times as high.
+    settle_seconds: The number of seconds after a change in which the higher
+      limit still holds, so that waiting requests can be answered.
     max_body: The maximum number of bytes of a request.
     max_admin_body: The maximum number of bytes of an admin request. Parsing
       JSON of this size blocks all other requests for about 50 milliseconds.

@@ -104,7 +104,7 @@ class State:
 
   @property
   def is_changing(self) -> bool:
-    """Whether a change runs, or requests of its time may still wait."""
+    """Whether a change is running or ended less than settle_seconds ago."""
     end = self._changed_at + self.settings.settle_seconds
     return self._num_changes > 0 or time.monotonic() < end
 
