@@ -12,15 +12,10 @@ from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.experiments import cold_start, runs
 from tiger_jax.experiments.spec import parse
-from tiger_jax.report import paper, records, tables
+from tiger_jax.report import records, tables
 from tiger_jax.stages import embedding, evaluation
 from tiger_jax.storage.artifacts import locked
 
-NAMES = sorted(
-  path.stem
-  for path in (small.ROOT / 'configs' / 'paper').glob('*.py')
-  if path.stem != 'specs'
-)
 COMMAND = 'python -m tiger_jax.main --config=configs/paper/x.py:cpu'
 
 pytestmark = pytest.mark.filterwarnings(
@@ -69,36 +64,6 @@ def tiny(name, *kept):
 
 def run(spec, workdir):
   return runs.run(parse(spec, COMMAND), workdir)
-
-
-@pytest.mark.parametrize(
-  ('name', 'variant'),
-  [
-    (name, variant)
-    for name in NAMES
-    for variant in ('', 'cpu', 'cpu_long')
-    if (name, variant) != ('table1', 'cpu_long')
-  ],
-)
-def test_every_spec_is_valid(name, variant):
-  experiment = parse(spec_of(name, variant), COMMAND)
-  assert paper.without_variant(experiment.name) == name
-  assert experiment.name == (f'{name}_{variant}' if variant else name)
-  shops = {run.dataset for run in experiment.runs}
-  assert shops <= set(experiment.shops)
-  assert 'beauty' in shops
-  names = [(run.dataset, run.name) for run in experiment.runs]
-  assert len(names) == len(set(names))
-  configs = [(run.dataset, run.config) for run in experiment.runs]
-  assert len(configs) == len(set(configs))
-
-
-@pytest.mark.parametrize('name', NAMES)
-def test_the_docstring_of_a_config_gives_the_command(name):
-  module = importlib.import_module(f'configs.paper.{name}')
-  command = f'python -m tiger_jax.main --config=configs/paper/{name}.py'
-  assert command in module.__doc__
-  assert f'{name}.py:cpu' in module.__doc__
 
 
 def test_runs_share_stages_and_are_not_repeated(tmp_path, monkeypatch):
