@@ -58,12 +58,13 @@ NOTES = {
     On a CPU, the search called "approximate" returns the same items as the
     exact search. The model of the row "TIGER, two cores" is much smaller than
     the paper's model. It has none of the settings that the ablation table
-    lists. The row "TIGER, our training" is configs/beauty.py:cpu, and the row
-    "TIGER, our training, ensemble" is configs/beauty.py:cpu_long. The row
-    "TIGER, our training, ensemble, transitions" also has transition counts in
-    the search; their weight is the best on validation. In some of these runs,
-    other programs used the cores too, so their seconds are too long. Not all
-    tables have these rows.""",
+    lists. The row "TIGER, our training" is configs/beauty.py:cpu, with the
+    seeds that are listed below the table. The row "TIGER, our training,
+    ensemble" is configs/beauty.py:cpu_long. The row "TIGER, our training,
+    ensemble, transitions" also has transition counts in the search. Their
+    weight is the best on the validation data. The seconds are those of all
+    seeds. In some of these runs, other programs used the cores too, so the
+    seconds are too long. Not all tables have these rows.""",
   'table2': """
     In the variant _cpu, RQ-VAE and VQ-VAE have 20 epochs instead of 120.
     benchmarks/RESULTS.md has the quality of IDs for more epochs.""",
