@@ -210,6 +210,8 @@ def test_experiments_on_trained_models_write_their_rows(tmp_path):
   assert [x for x in ('the best', 'T=1.0', 'T=2.0') if f'| {x} |' in table] == [
     'the best', 'T=1.0', 'T=2.0',
   ]  # fmt: skip
+  table = run(tiny('breakdown', 'TIGER'), tmp_path / 'breakdown')
+  assert '| TIGER, all |' in table
   table = run(tiny('breakdown'), tmp_path / 'breakdown')
   assert '| SASRec, memorization |' in table and '| TIGER, all |' in table
   table = run(tiny('ensemble'), tmp_path / 'ensemble')

@@ -134,7 +134,7 @@ def _records(
     )
     rows = _saved_rows(folder, group_fingerprint)
     if not rows:
-      rows = _rows(kind, group, len(groups))
+      rows = _rows(kind, group, len(experiment.table))
     first = experiment.table.index(names[0]) * len(rows)
     for order, (row, test) in enumerate(rows.items(), first):
       record = _record(experiment, group, shop, row, test) | {
@@ -177,16 +177,20 @@ def _saved_rows(folder: Path, group_fingerprint: str) -> _Rows:
 
 
 def _rows(
-  experiment: str, pipelines: dict[str, Pipeline], num_groups: int
+  experiment: str, pipelines: dict[str, Pipeline], num_runs: int
 ) -> _Rows:
-  """Computes the test metrics of a group of runs, by the name of the row."""
+  """Computes the test metrics of a group of runs, by the name of the row.
+
+  If the table has several runs (`num_runs`), the name of a row begins with the
+  name of the run, even if only one of the runs is selected.
+  """
   if experiment in _PER_DATASET:
     trained = {name: _trained(x) for name, x in pipelines.items()}
     return _PER_DATASET[experiment](trained)
   ((name, pipeline),) = pipelines.items()
   if experiment in _PER_RUN:
     rows = _PER_RUN[experiment](_trained(pipeline))
-    if num_groups > 1:
+    if num_runs > 1:
       return {f'{name}, {row}': values for row, values in rows.items()}
     return rows
   return {name: pipeline.results['metrics']['test']}

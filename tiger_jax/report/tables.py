@@ -52,7 +52,8 @@ all users whose target is unseen. For 4,096 users, the standard error of a
 recall of .03 is .003, and that of a recall of .01 is .002. Experiments whose
 name ends in _cpu_long evaluate all users, except that cold_start_cpu_long
 evaluates all users whose target is unseen. Their TIGER has the model and the
-training of configs/beauty.py:cpu, and their SASRec has its full size.
+training of configs/beauty.py:cpu, and their SASRec has its full size. The
+recorded ensemble_cpu_long is older: its TIGER is "TIGER, two cores" of table1.
 
 **Origin.** The file of a row in `results/` contains the config of the row. The
 rows were not all made with the same version of the code. Older versions
