@@ -6,7 +6,7 @@ from concurrent import futures
 import dataclasses
 import math
 import time
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.responses import Response
 
@@ -28,9 +28,6 @@ _OR_IGNORE = (
   'name known items, or set "strict" to false to ignore unknown ids in a '
   'history'
 )
-
-
-_T = TypeVar('_T')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,7 +253,7 @@ class State:
     if self.settings.admin_token is not None or self.settings.demo:
       await self.change(self.models.warm_changes)
 
-  async def change(self, make: Callable[[], _T]) -> _T:
+  async def change(self, make: Callable[[], Any]) -> Any:
     """Runs a change in the thread for changes, and returns its result.
 
     A separate thread makes the changes, so that they do not occupy the threads
