@@ -8,9 +8,9 @@ of the run, random weights, and none of the settings that are not in T5. As in a
 typical FastAPI server, each request calls the model in a thread.
 """
 
+import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-import sys
 import threading
 from typing import Annotated, Any
 
@@ -149,8 +149,12 @@ def make_app(peer: str, workdir: Path) -> fastapi.FastAPI:
 
 def main() -> None:
   """Serves on a free port, and prints its address."""
+  parser = argparse.ArgumentParser()
+  parser.add_argument('peer', choices=PEERS)
+  parser.add_argument('workdir', type=Path)
+  options = parser.parse_args()
   config = uvicorn.Config(
-    make_app(sys.argv[1], Path(sys.argv[2])), port=0, log_level='error'
+    make_app(options.peer, options.workdir), port=0, log_level='error'
   )
   socket = config.bind_socket()
   port = socket.getsockname()[1]
