@@ -227,10 +227,10 @@ _ENSEMBLE = [
     'tests/retrieval/test_ensemble.py',
   ),
   Mutant(
-    'the results of an ensemble are those of its last member',
+    'the results of an ensemble are those of its best member',
     'tiger_jax/stages/evaluation.py',
-    '{name: x.pop(0) for name, x in values.items()}',
-    '{name: x.pop() for name, x in values.items()}',
+    'models = [Ensemble(params)]',
+    'models = [replicas.select(params, config.train.replicas, best)]',
     'tests/stages/test_evaluation.py',
   ),
   Mutant(
