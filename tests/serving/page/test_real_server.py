@@ -40,7 +40,7 @@ def test_a_user_searches_picks_adds_an_item_and_asks_for_proofs(
     add(page, 'new/1', title='Arden Teapot 99', brand='Arden')
     page.locator('#added .path').first.wait_for()
     page.locator('#added .chance', has_text='its probability is').wait_for()
-    assert 'catalog 2' in page.inner_text('#model')
+    page.locator('#model', has_text='catalog 2').wait_for()
     served = server.state.models.current.shop
     codes = page.locator('#added .path').first.locator('.code')
     assert codes.all_inner_texts() == [
