@@ -4,10 +4,9 @@
 
 The settings are a softmax over the trie of the IDs, a recency bias in the
 cross-attention, prefix embeddings, prefix heads, and a history bias (see
-`tiger_jax/config/model.py`). The rows "all, nearest_free" and "all, optimal"
-set `semantic_ids.collisions` to `nearest_free` and `optimal`, so their IDs have
-no collision code. The row "all, packed" uses `train.packed`. Only the variants
-have this row.
+`tiger_jax/config/model.py`). The row "all, optimal" sets
+`semantic_ids.collisions` to `optimal`, so its IDs have no collision code. The
+row "all, packed" uses `train.packed`. Only the variants have this row.
 
 `configs/paper/ablation.py:cpu` trains for a tenth of the steps of `:cpu_long`.
 """
@@ -54,6 +53,5 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   # A packed row holds about two histories, so half as many rows are enough.
   if variant:
     runs['all, packed'] = rows | {'train': {'packed': True, 'batch_size': 32}}
-  for rule in ('nearest_free', 'optimal'):
-    runs[f'all, {rule}'] = rows | {'semantic_ids': {'collisions': rule}}
+  runs['all, optimal'] = rows | {'semantic_ids': {'collisions': 'optimal'}}
   return specs.experiment('ablation', variant, runs)

@@ -149,7 +149,7 @@ def test_wrong_vectors_are_refused(
 def test_the_vectors_of_the_run_are_its_own_after_collisions(
   trained, shop, tmp_path, monkeypatch
 ):
-  """With `nearest_free`, the codes of items are not those of their vectors."""
+  """With `optimal`, the codes of items are not those of their vectors."""
   ids, vectors = shop
   write_vectors(tmp_path / 'vectors', ids, vectors)
   run = SemanticIds.load(trained / 'semantic_ids')

@@ -91,7 +91,7 @@ OTHER_VALUES = {
   'hidden_dims': (8,),
   'length_buckets': (1, 2),
   'on_non_finite': 'rewind:1,skip:1',
-  'collisions': 'nearest_free',
+  'collisions': 'optimal',
   'kmeans_init': 'first_batch',
   'repeated_items': 'first',
   'max_history': 50,

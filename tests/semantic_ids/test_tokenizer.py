@@ -7,6 +7,7 @@ import pytest
 
 from tiger_jax.config.semantic_ids import COLLISIONS
 from tiger_jax.errors import DataError, NumbersError
+from tiger_jax.semantic_ids import collisions
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.quantizers import autoencoder, registry
 from tiger_jax.semantic_ids.quantizers.hierarchical_kmeans import (
@@ -99,7 +100,7 @@ def test_a_loaded_tokenizer_equals_the_saved_tokenizer(name, tmp_path):
 
 
 def test_arrays_in_the_file_have_the_names_of_the_fields(tmp_path):
-  Tokenizer(_QUANTIZERS['rq_vae'](), 'nearest_free', _DIM).save(tmp_path)
+  Tokenizer(_QUANTIZERS['rq_vae'](), 'optimal', _DIM).save(tmp_path)
   with np.load(tmp_path / 'tokenizer.npz', allow_pickle=False) as arrays:
     assert {'codebooks/0', 'codebooks/1', 'autoencoder/mean'} < set(arrays)
     assert 'autoencoder/encoder/Dense_0/kernel' in arrays
@@ -140,20 +141,19 @@ def test_assign_appends_new_items(collisions):
     assert ids.level_sizes == (8, 8)
 
 
-def test_optimal_ids_are_extended_like_nearest_free_ids():
-  x = _embeddings()
-  ids, nearest_free = (
-    _tokenizer(collisions, (8, 8)).make_ids(x, {})
-    for collisions in ('optimal', 'nearest_free')
+def test_new_items_do_not_change_optimal_ids():
+  x = _embeddings(50)
+  tokenizer = _tokenizer('optimal', (8, 8))
+  old = tokenizer.make_ids(x[:_NUM_ITEMS], {})
+  new = x[_NUM_ITEMS:]
+  ids = tokenizer.assign(new, old)
+  np.testing.assert_array_equal(ids.codes[:_NUM_ITEMS], old.codes)
+  assert (ids.codes != tokenizer.make_ids(x, {}).codes).any()
+  # New items take the nearest free codes.
+  expected = collisions.nearest_free(
+    tokenizer.codes(new), tokenizer.quantizer, new, {}, old
   )
-  assert (ids.codes != nearest_free.codes).any()
-  # New items take free codes, as with `nearest_free`.
-  new = _embeddings(50)[_NUM_ITEMS:]
-  extended = [
-    _tokenizer(collisions, (8, 8)).assign(new, ids).codes
-    for collisions in ('optimal', 'nearest_free')
-  ]
-  np.testing.assert_array_equal(*extended)
+  np.testing.assert_array_equal(ids.codes, expected.codes)
 
 
 def test_assigning_no_items_returns_the_old_ids():
@@ -193,7 +193,6 @@ def test_refuses_embeddings_that_are_not_finite(name, value):
   [
     ('extra_code', (4, 5), 2),
     ('extra_code', (4, 4), 1),
-    ('nearest_free', (4, 4, 2), 2),
     ('optimal', (4, 4, 2), 2),
   ],
 )

@@ -125,10 +125,9 @@ def test_the_quality_of_an_older_version_gets_new_names(tmp_path):
   }  # fmt: skip
 
 
-@pytest.mark.parametrize('collisions', ['nearest_free', 'optimal'])
-def test_unique_ids_need_no_extra_code(tmp_path, collisions):
+def test_unique_ids_need_no_extra_code(tmp_path):
   config = make_config(
-    quantizer='rq_kmeans', collisions=collisions, codebook_sizes=(4, 4, 4)
+    quantizer='rq_kmeans', collisions='optimal', codebook_sizes=(4, 4, 4)
   )
   folder = build(tmp_path / 'run', config, make_embeddings(60))
   ids = SemanticIds.load(folder)
@@ -152,9 +151,8 @@ def test_refuses_fewer_items_than_codes(tmp_path, quantizer):
     build(tmp_path / 'run', config, make_embeddings(30))
 
 
-@pytest.mark.parametrize('collisions', ['nearest_free', 'optimal'])
-def test_refuses_fewer_ids_than_items_before_fitting(tmp_path, collisions):
-  config = make_config(collisions=collisions)
+def test_refuses_fewer_ids_than_items_before_fitting(tmp_path):
+  config = make_config(collisions='optimal')
   with pytest.raises(UsageError, match='allow 16 IDs for 60 items'):
     build(tmp_path / 'run', config, make_embeddings(60))
   assert not (tmp_path / 'run' / 'semantic_ids').exists()
@@ -169,7 +167,7 @@ def test_fingerprint_includes_only_the_fields_that_a_quantizer_uses():
   # The default sizes may change with the version, so they are always included.
   assert made_from() == {'codebook_sizes': (256,) * 3, 'shared_with': []}
   changes = {
-    'quantizer': 'vq_vae', 'codebook_sizes': (8,), 'collisions': 'nearest_free',
+    'quantizer': 'vq_vae', 'codebook_sizes': (8,), 'collisions': 'optimal',
     'latent_dim': 5, 'hidden_dims': (6,), 'beta': 0.5, 'batch_size': 7,
     'epochs': 9, 'kmeans_init': 'first_batch', 'restart_epochs': 3,
     'optimizer': OptimizerConfig(),

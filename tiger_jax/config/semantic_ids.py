@@ -12,7 +12,7 @@ from tiger_jax.config.train import OptimizerConfig
 from tiger_jax.errors import UsageError
 
 # The rules of `semantic_ids.collisions`.
-COLLISIONS = ('extra_code', 'nearest_free', 'optimal')
+COLLISIONS = ('extra_code', 'optimal')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +26,8 @@ class SemanticIdsConfig:
     codebook_sizes: Number of codes at each level, without the collision code;
       `()` for the default of the quantizer.
     collisions: The rule for items with the same codes. `extra_code` appends a
-      number to the codes. `nearest_free` keeps the codes of the first
-      item and moves the others to the nearest free codes. `optimal` reassigns
-      the last codes so that their total distance to the items is minimal.
+      number to the codes. `optimal` reassigns the last codes so that their
+      total distance to the items is minimal.
     shared_with: Workdirs of other runs. The quantizer is also fitted to their
       items, so that all items share one ID space.
     latent_dim: Width of the latent space and of every code vector.

@@ -1,7 +1,9 @@
 """Makes the IDs of items unique when several items have the same codes.
 
-`extra_code` appends a collision code, as in section 3.1 of the paper.
-`nearest_free` and `optimal` move items to unused codes instead.
+`extra_code` appends a collision code, as in section 3.1 of the paper. `optimal`
+moves items to unused codes instead. With both rules, new items can be added
+without changing the IDs of other items. With `optimal`, they get the codes of
+`nearest_free`.
 """
 
 import bisect

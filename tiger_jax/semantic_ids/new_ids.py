@@ -59,8 +59,8 @@ def assign(
 
   An item gets its nearest prefix, and the lowest free collision code if the IDs
   have collision codes. If all IDs of the prefix are in use, the item gets the
-  nearest free ID, as with the strategy `nearest_free`. In contrast,
-  `Tokenizer.assign` may enlarge the level of the collision codes.
+  nearest free ID. In contrast, `Tokenizer.assign` may enlarge the level of the
+  collision codes.
 
   Args:
     tokenizer: The tokenizer of the model.
@@ -83,7 +83,7 @@ def assign(
       f'the model has level sizes {level_sizes}, but the tokenizer has '
       f'{quantizer.level_sizes}: load both from one run'
     )
-  codes = Tokenizer(quantizer, 'nearest_free', tokenizer.dim).codes(vectors)
+  codes = Tokenizer(quantizer, 'optimal', tokenizer.dim).codes(vectors)
   existing = SemanticIds(used, level_sizes, len(level_sizes), {})
   try:
     ids = collisions.nearest_free(codes, quantizer, vectors, {}, existing)

@@ -38,8 +38,7 @@ class Tokenizer:
 
   Attributes:
     quantizer: The fitted quantizer.
-    collisions: `extra_code`, `nearest_free` or `optimal`, see
-      `semantic_ids.collisions`.
+    collisions: `extra_code` or `optimal`, see `semantic_ids.collisions`.
     dim: Width of the embeddings that the quantizer was fitted to.
   """
 
@@ -89,9 +88,9 @@ class Tokenizer:
       return collisions.extra_code(
         codes, quantizer.level_sizes, provenance, existing
       )
-    # The IDs of existing items do not change, so new items take free codes.
-    if self.collisions == 'optimal' and existing is None:
+    if existing is None:
       return collisions.optimal(codes, quantizer, embeddings, provenance)
+    # The IDs of existing items do not change, so new items take free codes.
     return collisions.nearest_free(
       codes, quantizer, embeddings, provenance, existing
     )
