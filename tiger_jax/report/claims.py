@@ -15,7 +15,8 @@ HEADING = """## The paper's claims
 The claims of the paper, tested on Beauty. A row without numbers of the paper is
 a comparison of our own. The numbers are recall@10, unless the claim names
 another metric. Claims about unseen items are tested on the users whose target
-is unseen, and all other claims on all users. The row "TIGER, two cores" has
+is unseen, the claim about entropy on 4,096 users, and all other claims on all
+users. The row "TIGER, two cores" has
 none of the settings of the ablation table. The other TIGER models are those of
 configs/beauty.py:cpu, with the changes of each experiment: invalid_ids has a
 softmax over all codes, and layers has 1 to 3 layers instead of 3 to 5.
