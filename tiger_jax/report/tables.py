@@ -47,13 +47,13 @@ whether the numbers of TIGER exclude these items.
 
 **Reduced experiments.** Experiments whose name ends in _cpu are small. They
 only show that the code works: do not compare them with the paper's numbers.
-Most of them have one seed and evaluate 4,096 users. cold_start_cpu evaluates
-all users whose target is unseen. For 4,096 users, the standard error of a
-recall of .03 is .003, and that of a recall of .01 is .002. Experiments whose
-name ends in _cpu_long evaluate all users, except that cold_start_cpu_long
-evaluates all users whose target is unseen. Their TIGER has the model and the
-training of configs/beauty.py:cpu, and their SASRec has its full size. The
-recorded ensemble_cpu_long is older: its TIGER is "TIGER, two cores" of table1.
+Most of them have one seed and evaluate 4,096 users. For 4,096 users, the
+standard error of a recall of .03 is .003, and that of a recall of .01 is .002.
+Experiments whose name ends in _cpu_long evaluate all users, except that
+diversity_cpu_long evaluates 4,096. In both variants, cold_start evaluates all
+users whose target is unseen. In _cpu_long, TIGER has the model and the training
+of configs/beauty.py:cpu, and SASRec has its full size. The recorded
+ensemble_cpu_long is older: its TIGER is "TIGER, two cores" of table1.
 
 **Origin.** The file of a row in `results/` contains the config of the row. The
 rows were not all made with the same version of the code. Older versions
