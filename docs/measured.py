@@ -155,7 +155,9 @@ class Figures:
       values = {name: values[name] for name in RANKING}
     else:
       return self._of_record(*source.split())
-    return {name: _metric(value) for name, value in values.items()}
+    texts = {name: _metric(value) for name, value in values.items()}
+    # These sources have no masked metrics.
+    return texts | {f'masked {name}': '' for name in texts}
 
   def _of_record(self, name: str, split: str = 'test') -> dict[str, str]:
     """Returns the metrics of a record, as text."""

@@ -7,7 +7,7 @@ model has none of the settings of `configs/paper/ablation.py`. The run "TIGER,
 our training" has three seeds of `configs/beauty.py:cpu`. The run "TIGER, our
 training, ensemble" is `configs/beauty.py:cpu_long`. The run "TIGER, our
 training, ensemble, transitions" also sets `evaluation.transition_weight` to the
-value that is best on the validation data of the shop (benchmarks/RESULTS.md,
+best of a few values on the validation data of the shop (benchmarks/RESULTS.md,
 our training with transitions). These three runs share one training.
 
 `configs/paper/table1.py:cpu` has small models on Beauty, and takes 15 minutes

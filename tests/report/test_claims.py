@@ -46,12 +46,12 @@ def test_verdicts(values, changes, expected):
 
 
 def test_the_table_has_the_claims_whose_rows_have_records():
-  def row(run, recall, dataset='beauty'):
+  def row(run, recall, dataset='beauty', **masked):
     return record(
       experiment='table2_cpu_long',
       run=run,
       dataset=dataset,
-      metrics={'test': {'recall@10': recall}},
+      metrics={'test': {'recall@10': recall}, **masked},
     )
 
   rows = [row('LSH', 0.0612), row('random', 0.0401)]
@@ -61,7 +61,17 @@ def test_the_table_has_the_claims_whose_rows_have_records():
     '.0533, .0434',
     'LSH: .0612, random: .0401',
     'holds here',
+    '',
+    '',
   ]
+  masked = [
+    row('LSH', 0.0612, test_masked={'recall@10': 0.07}),
+    row('random', 0.0401, test_masked={'recall@10': 0.08}),
+  ]
+  (line,) = [x for x in make_claims(masked).splitlines() if 'LSH' in x]
+  assert line.endswith(
+    '| holds here | LSH: .0700, random: .0800 | does not hold here |'
+  )
   assert make_claims(rows[:1]) == ''
   assert make_claims([rows[0], row('random', 0.01, 'toys')]) == ''
 

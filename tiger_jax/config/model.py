@@ -44,11 +44,12 @@ class ModelConfig:
     recency_bias: Whether cross-attention has a learned bias. It depends on the
       head and on the number of items between a key's item and the end of the
       history.
-    prefix_embeddings: Number of rows of a table of embeddings for whole
-      prefixes. The encoder adds one row to the embedding of each code. A hash
-      of the prefix that ends with this code selects the row (Singh et al.,
-      2023). 0 for no table.
-    prefix_dropout: Probability of omitting the row of a prefix in training.
+    prefix_embeddings: Size of a table of embeddings for whole prefixes; 0 for
+      no table. The encoder adds one row to the embedding of each code (Singh et
+      al., 2023). The row is the hash of the earlier codes plus this code. The
+      table has as many more rows as the largest level has codes.
+    prefix_dropout: Probability of omitting the row of a prefix in training. It
+      applies to the encoder only, not to `prefix_heads`.
     prefix_heads: Whether the embeddings of prefixes are output weights too. The
       logit of a code is then a sum of two products of the decoder state: with
       the weights of the code, and with the embedding of the prefix that ends

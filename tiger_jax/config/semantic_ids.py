@@ -27,7 +27,8 @@ class SemanticIdsConfig:
       `()` for the default of the quantizer.
     collisions: The rule for items with the same codes. `extra_code` appends a
       number to the codes. `optimal` reassigns the last codes so that their
-      total distance to the items is minimal.
+      total distance to the items is minimal. If a branch has more items than
+      last codes, the surplus items move to other branches.
     shared_with: Workdirs of other runs. The quantizer is also fitted to their
       items, so that all items share one ID space.
     latent_dim: Width of the latent space and of every code vector.

@@ -7,6 +7,12 @@ PROVEN = """
   this holds."""
 
 NOTES = {
+  'ablation': """
+    "all" has the five settings of docs/training.md, and "none" has none of
+    them. The other rows have the named settings, or all five with one change.
+    In "optimal", the IDs have no collision code. In "no row dropout",
+    model.prefix_dropout is 0. In "packed", a row of a batch holds several
+    histories.""",
   'breakdown': """
     The history of a user is the items before the target. A user is in the group
     "memorization" if anyone bought the target right after the last item of the
@@ -62,9 +68,10 @@ NOTES = {
     seeds that are listed below the table. The row "TIGER, our training,
     ensemble" is configs/beauty.py:cpu_long. The row "TIGER, our training,
     ensemble, transitions" also has transition counts in the search. Their
-    weight is the best on the validation data. The seconds are those of all
-    seeds. In some of these runs, other programs used the cores too, so the
-    seconds are too long. Not all tables have these rows.""",
+    weight is the best of a few values on validation (benchmarks/RESULTS.md, our
+    training with transitions). The seconds are those of all seeds. In some of
+    these runs, other programs used the cores too, so the seconds are too long.
+    Not all tables have these rows.""",
   'table2': """
     In the variant _cpu, RQ-VAE and VQ-VAE have 20 epochs instead of 120.
     benchmarks/RESULTS.md has the quality of IDs for more epochs.""",

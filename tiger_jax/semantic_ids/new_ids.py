@@ -1,5 +1,6 @@
 """Semantic IDs of new items, within the level sizes of a trained model."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ def assign(
       f'the model has level sizes {level_sizes}, but the tokenizer has '
       f'{quantizer.level_sizes}: load both from one run'
     )
-  codes = Tokenizer(quantizer, 'optimal', tokenizer.dim).codes(vectors)
+  codes = dataclasses.replace(tokenizer, quantizer=quantizer).codes(vectors)
   existing = SemanticIds(used, level_sizes, len(level_sizes), {})
   try:
     ids = collisions.nearest_free(codes, quantizer, vectors, {}, existing)
