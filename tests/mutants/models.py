@@ -94,6 +94,14 @@ _DROPOUT = [
     f'{_PLACES}[sasrec]',
   ),
   Mutant(
+    'a kernel of several axes is initialized by one of its axes',
+    'tiger_jax/models/linear.py',
+    'self.kernel_init(rng, matrix)',
+    'self.kernel_init(rng, shape)',
+    'tests/models/test_linear.py::'
+    'test_values_and_gradients_are_those_of_dense_general',
+  ),
+  Mutant(
     "no dropout of the decoder's residuals, input and output",
     'tiger_jax/models/transformer.py',
     'self.drop = Dropout(self.dropout)',

@@ -19,6 +19,7 @@ import numpy as np
 
 from tiger_jax.interfaces import Tokens
 from tiger_jax.models.dropout import Dropout
+from tiger_jax.models.linear import Linear
 from tiger_jax.models.relative_position import RelativePositionBias
 
 _fan_in = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
@@ -53,11 +54,9 @@ class Attention(nn.Module):
     """Creates the projections of queries, keys and values."""
     heads = (self.num_heads, self.head_dim)
 
-    def project(scale: float) -> nn.DenseGeneral:
+    def project(scale: float) -> Linear:
       init = nn.initializers.variance_scaling(scale, 'fan_in', 'normal')
-      return nn.DenseGeneral(
-        heads, use_bias=False, kernel_init=init, dtype=self.dtype
-      )
+      return Linear(heads, init, self.dtype)
 
     self.query = project(1.0 / self.head_dim)
     self.key = project(1.0)
@@ -92,14 +91,8 @@ class Attention(nn.Module):
     weights = jax.nn.softmax(logits).astype(self.dtype)
     weights = self.weights_dropout(weights, deterministic)
     mixed = jnp.einsum('rhqs,rhsk->rqhk', weights, keys_values.values)
-    return nn.DenseGeneral(
-      x.shape[-1],
-      axis=(-2, -1),
-      use_bias=False,
-      kernel_init=self.out_init,
-      dtype=self.dtype,
-      name='out',
-    )(mixed)
+    out = Linear((x.shape[-1],), self.out_init, self.dtype, 2, name='out')
+    return out(mixed)
 
 
 class Mlp(nn.Module):
@@ -119,17 +112,11 @@ class Mlp(nn.Module):
     self, x: Float[Array, 'rows q d'], deterministic: bool
   ) -> Float[Array, 'rows q d']:
     """Returns the transformed tokens."""
-
-    def dense(
-      width: int, name: str, init: nn.initializers.Initializer
-    ) -> nn.Dense:
-      return nn.Dense(
-        width, use_bias=False, kernel_init=init, dtype=self.dtype, name=name
-      )
-
-    hidden = nn.relu(dense(self.hidden_dim, 'up', _fan_in)(x))
+    up = Linear((self.hidden_dim,), _fan_in, self.dtype, name='up')
+    down = Linear(x.shape[-1:], self.out_init, self.dtype, name='down')
+    hidden = nn.relu(up(x))
     hidden = Dropout(self.dropout)(hidden, deterministic)
-    return dense(x.shape[-1], 'down', self.out_init)(hidden)
+    return down(hidden)
 
 
 class _Stack(nn.Module):
