@@ -1,5 +1,7 @@
 """Tests of `tiger_jax.models.linear`, against Flax's `DenseGeneral`."""
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from tiger_jax.models.linear import Linear
 _INIT = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
 
-# The input and output features of a token: more, fewer, and several axes.
+# Fewer inputs than outputs, more, several axes, and equal numbers.
 @pytest.mark.parametrize(
   'inner, features',
   [((6,), (10,)), ((10,), (6,)), ((6,), (4, 5)), ((4, 5), (6,)), ((6,), (6,))],
@@ -58,6 +60,24 @@ def test_values_and_gradients_are_those_of_dense_general(
     ),
     *results,
   )
+
+
+@pytest.mark.parametrize('width', [4, 16])
+def test_every_product_of_the_gradient_has_two_matrices(width):
+  layer = Linear((width,), _INIT, np.dtype('float32'))
+  x = jnp.ones((2, 3, 8))
+  params = layer.init(jax.random.key(0), x)
+
+  def loss(params, x):
+    return (layer.apply(params, x) ** 2).sum()
+
+  text = jax.jit(jax.grad(loss, (0, 1))).lower(params, x).as_text()
+  products = re.findall(r'dot_general .* : \((.*?)\)', text)
+  assert len(products) == 3  # The output and both gradients.
+  for product in products:
+    assert re.fullmatch(r'(tensor<\d+x\d+xf32>(, )?){2}', product)
+  # The gradient of a kernel with more rows than columns is computed transposed.
+  assert ('optimization_barrier' in text) == (width < 8)
 
 
 def test_replicas_have_the_gradients_of_single_layers():

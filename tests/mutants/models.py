@@ -6,6 +6,7 @@ _NETWORKS = 'tests/models/test_dropout_and_scale.py::'
 _PLACES = f'{_NETWORKS}test_dropout_is_applied_at_every_place'
 _SCALES = f'{_NETWORKS}test_initial_parameters_have_the_expected_scale'
 _INPUTS = f'{_NETWORKS}test_first_layer_inputs_have_the_expected_scale'
+_LINEAR_TESTS = 'tests/models/test_linear.py::'
 _TIGER = 'tests/recommenders/test_tiger_task.py::'
 
 _LOSSES = [
@@ -94,14 +95,6 @@ _DROPOUT = [
     f'{_PLACES}[sasrec]',
   ),
   Mutant(
-    'a kernel of several axes is initialized by one of its axes',
-    'tiger_jax/models/linear.py',
-    'self.kernel_init(rng, matrix)',
-    'self.kernel_init(rng, shape)',
-    'tests/models/test_linear.py::'
-    'test_values_and_gradients_are_those_of_dense_general',
-  ),
-  Mutant(
     "no dropout of the decoder's residuals, input and output",
     'tiger_jax/models/transformer.py',
     'self.drop = Dropout(self.dropout)',
@@ -171,6 +164,30 @@ _DROPOUT = [
     'jnp.where(keep, x, 0)',
     'tests/models/test_dropout.py::'
     'test_dropout_zeroes_at_its_rate_and_keeps_the_mean[0.5]',
+  ),
+]
+
+_LINEAR = [
+  Mutant(
+    'the input of a linear layer keeps its axes',
+    'tiger_jax/models/linear.py',
+    'x.reshape(-1, matrix[0])',
+    'x.reshape(*outer, matrix[0])',
+    f'{_LINEAR_TESTS}test_every_product_of_the_gradient_has_two_matrices',
+  ),
+  Mutant(
+    'the gradient of a kernel with more rows than columns is not transposed',
+    'tiger_jax/models/linear.py',
+    'if matrix[0] > matrix[1]:',
+    'if not matrix:',
+    f'{_LINEAR_TESTS}test_every_product_of_the_gradient_has_two_matrices',
+  ),
+  Mutant(
+    'the fan-in of a kernel includes an axis of the output',
+    'tiger_jax/models/linear.py',
+    'self.kernel_init(rng, matrix)',
+    'self.kernel_init(rng, shape)',
+    f'{_LINEAR_TESTS}test_values_and_gradients_are_those_of_dense_general',
   ),
 ]
 
@@ -342,4 +359,4 @@ _TRAINING = [
   ),
 ]
 
-MUTANTS = [*_LOSSES, *_DROPOUT, *_SCALE, *_ATTENTION, *_TRAINING]
+MUTANTS = [*_LOSSES, *_DROPOUT, *_LINEAR, *_SCALE, *_ATTENTION, *_TRAINING]

@@ -1,7 +1,6 @@
 """A linear layer that trains fast on CPUs."""
 
 import math
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,10 +11,10 @@ from jaxtyping import Array, Float
 class Linear(nn.Module):
   """A linear layer without additive bias.
 
-  The parameter `kernel` has the shape and the initial values of that of
-  `nn.DenseGeneral`. The product has only two axes, tokens and features: with
-  more axes, XLA transposes the activations on CPUs to compute the gradient of
-  the kernel.
+  The parameter `kernel` has the same shape and initial values as in
+  `nn.DenseGeneral`. The factors of the product are matrices. With more axes,
+  XLA on a CPU first copies the activations to a transposed array to compute the
+  gradient of the kernel (benchmarks/RESULTS.md, products of matrices).
 
   Attributes:
     features: The shape of the output features of a token.
@@ -49,19 +48,22 @@ class Linear(nn.Module):
 
 @jax.custom_vjp
 def _separate_gradient(x: Float[Array, 'n m']) -> Float[Array, 'n m']:
-  """Returns `x`, and prevents XLA from changing how its gradient is computed.
+  """Returns `x`. XLA does not merge its gradient with a transpose.
 
-  On CPUs, the gradient of a kernel takes twice as long if the matrix has more
-  rows than columns. XLA must therefore not merge a transpose into the product.
+  A kernel with more rows than columns is transposed before and after this
+  function, so that its gradient is computed as a matrix with more columns than
+  rows, which is faster on CPUs. Without the barrier, XLA would undo this.
   """
   return x
 
 
-def _forward(x: Any) -> tuple[Any, None]:
+def _forward(x: Float[Array, 'n m']) -> tuple[Float[Array, 'n m'], None]:
   return x, None
 
 
-def _backward(_: None, gradient: Any) -> tuple[Any]:
+def _backward(
+  _: None, gradient: Float[Array, 'n m']
+) -> tuple[Float[Array, 'n m']]:
   return (jax.lax.optimization_barrier(gradient),)
 
 

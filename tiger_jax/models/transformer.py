@@ -91,7 +91,9 @@ class Attention(nn.Module):
     weights = jax.nn.softmax(logits).astype(self.dtype)
     weights = self.weights_dropout(weights, deterministic)
     mixed = jnp.einsum('rhqs,rhsk->rqhk', weights, keys_values.values)
-    out = Linear((x.shape[-1],), self.out_init, self.dtype, 2, name='out')
+    out = Linear(
+      x.shape[-1:], self.out_init, self.dtype, num_axes=2, name='out'
+    )
     return out(mixed)
 
 
