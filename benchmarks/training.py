@@ -71,7 +71,7 @@ class Ours:
   """Runs training steps in the same way as the train loop.
 
   Attributes:
-    task: The training task.
+    network, task: The network and the training task.
     stacks: The first stack of batches of each sequence length, on the host.
     shares: The share of each width among the batches of an epoch.
     targets: The mean number of target items per batch.
@@ -93,7 +93,7 @@ class Ours:
       is_target = [next_items(self.batch(call)) >= 0 for call in calls]
       self.targets = float(np.mean([x.sum() for x in is_target]))
     self._steps_per_call = steps_per_call or self.steps
-    self.task = session.training_task
+    self.network, self.task = session.network, session.training_task
     optimizer = make_optimizer(config.train.optimizer, config.train.steps)
     seeds = session.seeds
     self._steps_fn = make_steps(self.task, optimizer, seeds)

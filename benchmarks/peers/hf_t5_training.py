@@ -160,7 +160,7 @@ def measure(
     ours = make_ours(config)
     first_batches = [ours.batch(0), ours.batch(1)]
     return ours, HfTrainer(
-      ours.task.model, ours.state.params, codes, config.train.optimizer,
+      ours.network, ours.state.params, codes, config.train.optimizer,
       first_batches, compiled=compiled,
     )  # fmt: skip
 

@@ -62,7 +62,7 @@ def _pair(peer, setup, config):
   """Returns our trainer and that of the peer, with the same weights."""
   ours = training.Ours(setup, config)
   return ours, peer.HfTrainer(
-    ours.task.model,
+    ours.network,
     ours.state.params,
     setup.ids.codes,
     config.train.optimizer,
@@ -150,6 +150,9 @@ def test_take_trains_on_every_batch_of_a_stack(setup):
   metrics = ours.take(6)
   assert metrics['loss'].shape == metrics['gradient_norm'].shape == ()
   assert ours.state.step == 3
+  # The peer copies the weights of this network.
+  assert ours.network.config == config.model
+  assert ours.network.level_sizes == setup.ids.level_sizes
 
 
 def test_shares_are_the_fractions_of_batches_with_each_width(setup):
