@@ -16,12 +16,13 @@ The claims of the paper, tested on Beauty. A row without numbers of the paper is
 a comparison of our own. The numbers are recall@10, unless the claim names
 another metric. Claims about unseen items are tested on the users whose target
 is unseen, the claim about entropy on 4,096 users, and all other claims on all
-users. The row "TIGER, two cores" has none of the settings of the ablation
-table. The other TIGER models are those of configs/beauty.py:cpu, with the
-changes of each experiment: invalid_ids has a softmax over all codes and no
-history bias, and layers has 1 to 3 layers instead of 3 to 5. The model of
-cold_start was trained with a softmax over the IDs of the training items. The
-prefix rule can return the targets of a quarter of its users.
+users. The row "TIGER, two cores" has a bidirectional encoder, as in the paper,
+and none of the settings of the ablation table. The other TIGER models are those
+of configs/beauty.py:cpu, with the changes of each experiment: invalid_ids has a
+softmax over all codes and no history bias, and layers has 1 to 3 layers instead
+of 3 to 5. The model of cold_start was trained with a softmax over the IDs of
+the training items. The prefix rule can return the targets of a quarter of its
+users.
 
 A claim that one row is better than another **holds here** if every difference
 has the claimed sign and is larger than two standard errors. It **does not hold
