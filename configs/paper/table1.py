@@ -5,10 +5,11 @@
 The run "TIGER, two cores" trains for an hour and a half on two CPU cores. Its
 model has none of the settings of `configs/paper/ablation.py`, and the paper's
 bidirectional encoder. The run "TIGER, our training" has three seeds of
-`configs/beauty.py:cpu`. The run "TIGER, our training, ensemble" is `configs/beauty.py:cpu_long`. The run "TIGER, our
-training, ensemble, transitions" also sets `evaluation.transition_weight` to the
-best of a few values on the validation data of the shop (benchmarks/RESULTS.md,
-our training with transitions). These three runs share one training.
+`configs/beauty.py:cpu`. The run "TIGER, our training, ensemble" is
+`configs/beauty.py:cpu_long`. The run "TIGER, our training, ensemble,
+transitions" also sets `evaluation.transition_weight` to the best of a few
+values on the validation data of the shop (benchmarks/RESULTS.md, our training
+with transitions). These three runs share one training.
 
 `configs/paper/table1.py:cpu` has small models on Beauty, and takes 15 minutes
 on two CPU cores.

@@ -65,9 +65,9 @@ NOTES = {
     exact search. The model of the row "TIGER, two cores" is much smaller than
     the paper's model. It has a bidirectional encoder, and none of the settings
     that the ablation table lists. The row "TIGER, our training" is
-    configs/beauty.py:cpu, with the seeds that are listed below the table. The row "TIGER, our training,
-    ensemble" is configs/beauty.py:cpu_long. The row "TIGER, our training,
-    ensemble, transitions" also has transition counts in the search. Their
+    configs/beauty.py:cpu, with the seeds that are listed below the table. The
+    row "TIGER, our training, ensemble" is configs/beauty.py:cpu_long. The row
+    "TIGER, our training, ensemble, transitions" also has transition counts in the search. Their
     weight is the best of a few values on validation (benchmarks/RESULTS.md, our
     training with transitions). The seconds are those of all seeds. In some of
     these runs, other programs used the cores too, so the seconds are too long.
