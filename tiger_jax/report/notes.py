@@ -67,11 +67,11 @@ NOTES = {
     that the ablation table lists. The row "TIGER, our training" is
     configs/beauty.py:cpu, with the seeds that are listed below the table. The
     row "TIGER, our training, ensemble" is configs/beauty.py:cpu_long. The row
-    "TIGER, our training, ensemble, transitions" also has transition counts in the search. Their
-    weight is the best of a few values on validation (benchmarks/RESULTS.md, our
-    training with transitions). The seconds are those of all seeds. In some of
-    these runs, other programs used the cores too, so the seconds are too long.
-    Not all tables have these rows.""",
+    "TIGER, our training, ensemble, transitions" also has transition counts in
+    the search. Their weight is the best of a few values on validation
+    (benchmarks/RESULTS.md, our training with transitions). The seconds are
+    those of all seeds. In some of these runs, other programs used the cores
+    too, so the seconds are too long. Not all tables have these rows.""",
   'table2': """
     In the variant _cpu, RQ-VAE and VQ-VAE have 20 epochs instead of 120.
     benchmarks/RESULTS.md has the quality of IDs for more epochs.""",
