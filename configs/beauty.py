@@ -95,8 +95,9 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   model.num_decoder_layers = 2
   model.dropout = 0.1
   model.dtype = 'float32'
-  # Departs from the paper: one pass over a history trains all of its prefixes,
-  # and reaches the same validation NDCG@10 sooner (benchmarks/RESULTS.md).
+  # Departs from the paper: one pass over a history trains all of its prefixes.
+  # In short runs, it reaches the same validation NDCG@10 sooner
+  # (benchmarks/RESULTS.md).
   model.causal_encoder = True
   # Departs from the paper: tied heads learn faster (benchmarks/RESULTS.md).
   model.tied_heads = True

@@ -3,8 +3,8 @@
   python -m tiger_jax.main --config=configs/paper/table1.py
 
 The run "TIGER, two cores" trains for an hour and a half on two CPU cores. Its
-model has none of the settings of `configs/paper/ablation.py`, and the paper's
-bidirectional encoder. The run "TIGER, our training" has three seeds of
+model has the paper's bidirectional encoder, and none of the settings of
+`configs/paper/ablation.py`. The run "TIGER, our training" has three seeds of
 `configs/beauty.py:cpu`. The run "TIGER, our training, ensemble" is
 `configs/beauty.py:cpu_long`. The run "TIGER, our training, ensemble,
 transitions" also sets `evaluation.transition_weight` to the best of a few
@@ -35,8 +35,8 @@ def _two_cores() -> dict[str, Any]:
   """
   config = beauty.get_config('cpu')
   config.model.update(specs.PAPERS_MODEL)
-  # Without recency bias, the decoder of a model with a causal encoder is not
-  # told which item of the history is the last.
+  # The encoder is bidirectional, because without recency bias, the decoder of a
+  # model with a causal encoder is not told which item is the last.
   config.model.causal_encoder = False
   config.model.d_model = 128
   config.model.head_dim = 32

@@ -53,8 +53,8 @@ Experiments whose name ends in _cpu_long evaluate all users, except that
 diversity_cpu_long evaluates 4,096. In both variants, cold_start evaluates all
 users whose target is unseen. In _cpu_long, TIGER has the model and the training
 of configs/beauty.py:cpu, and SASRec has its full size. The recorded
-ensemble_cpu_long is older: its TIGER is an earlier "TIGER, two cores" of
-table1, which had a causal encoder.
+ensemble_cpu_long is older: its TIGER is an earlier version of the run "TIGER,
+two cores" of table1, with a causal encoder.
 
 **Origin.** The file of a row in `results/` contains the config of the row. The
 rows were not all made with the same version of the code. Older versions
