@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.serving import conftest
 from tiger_jax.models.tiger import Tiger
@@ -55,6 +56,20 @@ def make_model(config=conftest.CONFIG):
 def make_shop(model):
   """Returns a new Recommender with the catalog of the run."""
   return Recommender._of(Snapshot.of(model))
+
+
+def assert_same_items(items, expected):
+  """Compares two lists of recommendations; scores may differ by rounding.
+
+  Searches of different shapes, for example with other beams, add in a different
+  order on some processors.
+  """
+  assert [x._replace(score=0) for x in items] == [
+    x._replace(score=0) for x in expected
+  ]
+  assert [x.score for x in items] == pytest.approx(
+    [x.score for x in expected], abs=1e-5
+  )
 
 
 def with_weight(model, weight):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.serving.shop import assert_same_items
 from tests.sessions import with_limits
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import UsageError
@@ -108,15 +109,16 @@ def test_a_draw_adds_beams_until_it_is_proven(sparse):
   all_items = recommender.recommend(['5', '1'], 64, options)
   assert len(all_items) == 60 and all(entry.proven for entry in all_items)
   drawn = recommender.recommend(['5', '1'], 5, options)
-  assert drawn == all_items[:5]
+  assert_same_items(drawn, all_items[:5])
   # With 10 beams, the search misses some of these items and proves only a few.
   limited = Recommender(with_limits(session, max_proof_beams=10), params)
   narrow = limited.recommend(['5', '1'], 5, options)
   proven = [entry.proven for entry in narrow]
-  assert narrow != all_items[:5] and not all(proven)
+  assert [x.item_id for x in narrow] != [x.item_id for x in all_items[:5]]
+  assert not all(proven)
   num_proven = sum(proven)
   assert proven == [place < num_proven for place in range(5)]
-  assert narrow[:num_proven] == all_items[:num_proven]
+  assert_same_items(narrow[:num_proven], all_items[:num_proven])
   line = show_proof(narrow, drawn=True)
   assert line.startswith(f'Proven for the first {num_proven} of 5: with more')
   assert line.endswith('may differ. The search is limited to 4,096 beams.')

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.serving.shop import assert_same_items
 from tests.sessions import with_limits
 from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch
@@ -80,14 +81,9 @@ def test_k_may_exceed_the_beams_and_the_catalog(recommender, k):
 
 
 def assert_same(items, expected):
-  """Compares all fields of two lists; scores may differ by rounding."""
+  """Compares the items and the attributes of two lists."""
   assert vars(items) == vars(expected)
-  assert [x._replace(score=0) for x in items] == [
-    x._replace(score=0) for x in expected
-  ]
-  assert [x.score for x in items] == pytest.approx(
-    [x.score for x in expected], abs=1e-5
-  )
+  assert_same_items(items, expected)
 
 
 def test_a_batch_equals_single_requests(recommender):
