@@ -2,9 +2,14 @@
 
   python -m tiger_jax.main --config=configs/paper/ensemble.py
 
+SASRec is combined with TIGER, and with TIGER with transition counts in its
+search. The weights of the transitions are those of `table1.py`.
+
 `configs/paper/ensemble.py:cpu` has small models on Beauty, and takes 4 minutes
 on two CPU cores. The variant `:cpu_long` has SASRec at full size.
 """
+
+from typing import Any
 
 import ml_collections
 
@@ -13,10 +18,17 @@ from configs.paper import specs
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """Returns the spec of the experiment, or of one of its variants."""
+  name = 'TIGER, transitions'
   return specs.experiment(
     'ensemble',
     variant,
-    specs.sasrec_and_tiger(variant),
+    specs.sasrec_and_tiger(variant) | {name: _transitions(0.2)},
     datasets=('beauty', 'sports', 'toys'),
+    dataset_changes={'toys': {name: _transitions(0.3)}},
     columns=specs.ENSEMBLE,
   )
+
+
+def _transitions(weight: float) -> dict[str, Any]:
+  """Returns the fields of a run whose search has transition counts."""
+  return {'evaluation': {'transition_weight': weight}}

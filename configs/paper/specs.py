@@ -1,10 +1,10 @@
 """Builds the specs of the experiments, and the settings of their runs.
 
-`breakdown`, `cold_start`, `diversity` and `ensemble` measure the model without
-the errors of a beam search. They add beams to the search until it is proven
-that no other item ranks above the recommendations, and report the share of
-items for which the proof succeeds. All other experiments use the search of the
-evaluation, with `evaluation.num_beams` beams.
+`breakdown`, `cold_start` and `diversity` measure the model without the errors
+of a beam search. They add beams to the search until it is proven that no other
+item ranks above the recommendations, and report the share of items for which
+the proof succeeds. All other experiments use the search of the evaluation, with
+`evaluation.num_beams` beams, or one beam per listed item if that is more.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ COLD_START = (
   'proven',
 )  # fmt: skip
 BREAKDOWN = ('share', 'recall@10', 'ndcg@10', 'proven')
-ENSEMBLE = ('weight', 'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10', 'proven')
-MIXTURE = (
-  'weight', 'kappa', 'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10',
+ENSEMBLE = (
+  'weight', 'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10',
   'masked_recall@5', 'masked_ndcg@5', 'masked_recall@10', 'masked_ndcg@10',
 )  # fmt: skip
+MIXTURE = ('weight', 'kappa', *ENSEMBLE[1:])
 DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10', 'proven')
 
 # The paper's values of the settings that `configs/paper/ablation.py` measures.

@@ -23,6 +23,9 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 # The history of each user. The last item is the test target, and the one before
 # it the validation target.
 WALKS = ([0, 1, 2, 4], [1, 2, 3, 4], [2, 3, 0, 5], [3, 0, 1, 5])
+# The targets by the user and the length of the history.
+VALIDATION = {(user, 2): walk[2] for user, walk in enumerate(WALKS)}
+TEST = {(user, 3): walk[3] for user, walk in enumerate(WALKS)}
 # Item 4 shares its semantic prefix with item 1. Item 5 shares it with no item.
 CODES = np.array(
   [[0, 0, 0], [1, 1, 0], [2, 0, 0], [3, 0, 0], [1, 1, 1], [2, 2, 0]], np.int32
@@ -247,38 +250,68 @@ def test_the_entropy_of_drawn_items_is_measured_at_each_temperature():
 class OneSplit(Answers):
   """Returns the target first in one split, and a wrong item in the other."""
 
-  def __init__(self, targets, scores, num_proven):
-    super().__init__([], np.resize(scores, 60), num_proven)
+  def __init__(self, targets, scores):
+    super().__init__([], np.resize(scores, 60))
     self.targets = targets
 
-  def search_exact(self, params, batch, k, *, num_beams, lists, sampler):
+  def search(self, params, batch, k, *, num_beams, lists, sampler, constrained):
     users = np.asarray(batch.user)
     lengths = (np.asarray(batch.history) >= 0).sum(1)
     items = np.full((len(users), k), -1, np.int32)
     for row, (user, length) in enumerate(zip(users, lengths, strict=True)):
       items[row, 0] = self.targets.get((int(user), int(length)), 0)
       items[row, 1] = (items[row, 0] + 1) % len(CODES)
-    self.calls.append((k, lists is not None))
+    is_masked = bool((np.asarray(lists.rows) >= 0).any())
+    self.calls.append((num_beams, k, int(lengths.max()), is_masked))
     return self._beams(items)
 
 
+class RepeatsHistory(OneSplit):
+  """Returns the first item of the history, unless masked, and then the target.
+
+  The target is that of the test.
+  """
+
+  def __init__(self):
+    super().__init__(TEST, -np.arange(60.0, dtype=np.float32))
+
+  def search(self, params, batch, k, **options):
+    beams = super().search(params, batch, k, **options)
+    *_, is_masked = self.calls[-1]
+    if is_masked:
+      return beams
+    first = np.asarray(batch.history)[:, :1]
+    return self._beams(np.concatenate([first, beams.items], 1)[:, :k])
+
+
 def test_the_weights_of_an_ensemble_are_chosen_on_validation():
-  # Histories have two items in validation, and three in the test.
-  validation = {(user, 2): walk[2] for user, walk in enumerate(WALKS)}
-  test = {(user, 3): walk[3] for user, walk in enumerate(WALKS)}
   # The second model is right only on test, which must not change the weights.
-  first = OneSplit(validation, np.array([-1.0, -1.1], np.float32), 2)
-  second = OneSplit(test, np.array([-1.0, -9.0], np.float32), 1)
+  first = OneSplit(VALIDATION, np.array([-1.0, -1.1], np.float32))
+  second = OneSplit(TEST, np.array([-1.0, -9.0], np.float32))
   rows = ensemble.measure({'first': trained(first), 'second': trained(second)})
-  assert set(rows) == {'first', 'second', 'fixed weight', 'adaptive weight'}
+  combined = ['first + second', 'first + second, adaptive']
+  assert list(rows) == ['first', 'second', *combined]
   assert rows['first']['ndcg@10'] < rows['second']['ndcg@10'] == 1
-  assert rows['fixed weight']['weight'] >= 0.5
-  assert rows['adaptive weight']['weight'] >= 0.5
-  for row in ('fixed weight', 'adaptive weight'):
+  for row in combined:
+    assert rows[row]['weight'] >= 0.5
     assert rows[row]['ndcg@10'] < 1
-    # The second model has two items in each list, and one of them is proven.
-    assert rows[row]['proven'] == 0.5
-  assert {k for k, _ in first.calls + second.calls} == {50}
+  # The config has 30 beams. Histories have two items on validation, and three
+  # on test.
+  for model in (first, second):
+    assert model.calls == [
+      (30, 50, 2, False), (30, 50, 3, False), (30, 50, 3, True),
+    ]  # fmt: skip
+
+
+def test_an_ensemble_combines_the_first_model_with_each_other_model():
+  model = trained(RepeatsHistory())
+  rows = ensemble.measure({'a': model, 'b': model, 'c': model})
+  assert list(rows) == [
+    'a', 'b', 'a + b', 'a + b, adaptive', 'c', 'a + c', 'a + c, adaptive',
+  ]  # fmt: skip
+  for row in rows.values():
+    assert row['ndcg@10'] == pytest.approx(1 / np.log2(3))
+    assert row['masked_ndcg@10'] == 1
 
 
 def test_the_adaptive_weight_follows_the_confidence():

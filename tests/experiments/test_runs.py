@@ -215,9 +215,9 @@ def test_experiments_on_trained_models_write_their_rows(tmp_path):
   table = run(tiny('breakdown'), tmp_path / 'breakdown')
   assert '| SASRec, memorization |' in table and '| TIGER, all |' in table
   table = run(tiny('ensemble'), tmp_path / 'ensemble')
-  rows = [line for line in table.splitlines() if line.startswith('| ')]
-  assert any('| fixed weight |' in row for row in rows)
-  assert '| adaptive weight |' in table
+  for row in ('TIGER', 'TIGER, transitions'):
+    assert f'| SASRec + {row} |' in table
+    assert f'| SASRec + {row}, adaptive |' in table
   table = run(tiny('mixture'), tmp_path / 'mixture')
   for row in ('TIGER', 'transitions', 'constant weight', 'weight by count'):
     assert f'| {row} |' in table

@@ -175,20 +175,20 @@ MUTANTS = (
     'tests/stages/test_semantic_ids.py::test_unseen_items_get_ids_like_new_items',
   ),
   Mutant(
-    'the fixed weight of an ensemble is chosen on the test split',
+    'the weights of an ensemble are chosen on the test split',
     'tiger_jax/experiments/ensemble.py',
-    "key=lambda x: _metrics(validation, x)['ndcg@10']",
-    "key=lambda x: _metrics(test, x)['ndcg@10']",
+    '_weights(first, other, validation)',
+    '_weights(first, other, test)',
     'tests/experiments/test_rules.py::'
     'test_the_weights_of_an_ensemble_are_chosen_on_validation',
   ),
   Mutant(
-    'the adaptive weight of an ensemble is chosen on the test split',
+    'the masked metrics of an ensemble include the history',
     'tiger_jax/experiments/ensemble.py',
-    'key=lambda x: _metrics(validation, adaptive(validation, *x))',
-    'key=lambda x: _metrics(test, adaptive(test, *x))',
+    'rank(trained, test, _DEPTH, masked)',
+    'rank(trained, test, _DEPTH, search)',
     'tests/experiments/test_rules.py::'
-    'test_the_weights_of_an_ensemble_are_chosen_on_validation',
+    'test_an_ensemble_combines_the_first_model_with_each_other_model',
   ),
   Mutant(
     'a changed number or list is not in the fingerprint',

@@ -1,6 +1,7 @@
 """Combines the scores of two models (arXiv 2603.19809)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import dataclasses
 import itertools
 from typing import NamedTuple
 
@@ -37,8 +38,6 @@ class Merged(NamedTuple):
     confidence: The softmax probability of the first model's top item among its
       listed items.
     target: The row of the held-out item of each user.
-    proven: The share of proven items in the lists, for the model with the
-      smaller share.
   """
 
   items: Int[np.ndarray, 'n k']
@@ -46,11 +45,14 @@ class Merged(NamedTuple):
   second: Float[np.ndarray, 'n k']
   confidence: Float[np.ndarray, 'n 1']
   target: Int[np.ndarray, ' n']
-  proven: float
+
+
+# Computes the weight of the first model in merged lists.
+_Weigh = Callable[[Merged], float | Float[np.ndarray, 'n 1']]
 
 
 def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
-  """Returns the metrics of two models, and of weighted sums of their scores.
+  """Returns the metrics of models, and of the first with each of the others.
 
   The scores of the best 50 items of each model are scaled to the range from 0
   (last item) to 1 (first item). The two scores of an item are then added with a
@@ -58,49 +60,52 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   differs by user: it is a sigmoid of the confidence of the first model, which
   is the softmax probability of its top item. The slope and the threshold of the
   sigmoid are the best on validation. The code of arXiv 2603.19809 does the
-  same, except that its probability is over the whole catalog. The lists are
-  proven (see `Search.until_proven`), so that the metrics do not depend on the
-  number of beams.
+  same, except that its probability is over the whole catalog.
 
   Returns:
-    For each model and each weighting: the test metrics `recall@k` and `ndcg@k`
-    for k = 5 and 10; `weight`, the weight of the first model (the mean over
-    users); and `proven`, see `Merged`.
+    A dict of metrics for each model, and for each combination. The rows of a
+    combination are named `first + other` (fixed weight) and `first + other,
+    adaptive`. `recall@k` and `ndcg@k` are the test metrics for k = 5 and 10.
+    `masked_recall@k` and `masked_ndcg@k` are the same metrics for lists without
+    the items of the history. `weight` is the weight of the first model (the
+    mean over users).
 
   Raises:
-    UsageError: The two models rank items for different users.
+    UsageError: Two models rank items for different users.
   """
-  first, second = models
-  first_model, second_model = models.values()
-  users = [
-    (c.evaluation.num_users, c.seed)
-    for c in (first_model.session.config, second_model.session.config)
-  ]
-  if users[0] != users[1]:
-    raise UsageError(
-      f'{first} and {second} differ in config.evaluation.num_users or '
-      'config.seed: set the same values, so that both models rank items for '
-      'the same users'
-    )
-  validation, test = (
-    merge(_rank(first_model, name), _rank(second_model, name))
-    for name in ('validation', 'test')
-  )
+  first, *others = models
+  for other in others:
+    _check_users(models, first, other)
+  rankings = {name: _rank_splits(model) for name, model in models.items()}
+  rows = {}
+  for other in others:
+    validation, test, masked = map(merge, rankings[first], rankings[other])
+    for row, weigh in _weights(first, other, validation).items():
+      weight = weigh(test)
+      unseen = _metrics(masked, weigh(masked))
+      rows[row] = {
+        'weight': float(np.mean(weight)),
+        **_metrics(test, weight),
+        **{f'masked_{name}': value for name, value in unseen.items()},
+      }
+  return rows
+
+
+def _weights(first: str, other: str, validation: Merged) -> dict[str, _Weigh]:
+  """Returns functions from merged lists to the weight of the first model.
+
+  The keys are the names of the rows.
+  """
   fixed = max(_WEIGHTS, key=lambda x: _metrics(validation, x)['ndcg@10'])
   curve = max(
     itertools.product(_SLOPES, _THRESHOLDS),
     key=lambda x: _metrics(validation, adaptive(validation, *x))['ndcg@10'],
   )
-  weights = {
-    first: 1.0,
-    second: 0.0,
-    'fixed weight': float(fixed),
-    'adaptive weight': adaptive(test, *curve),
-  }
   return {
-    name: _metrics(test, weight)
-    | {'weight': float(np.mean(weight)), 'proven': test.proven}
-    for name, weight in weights.items()
+    first: lambda _: 1.0,
+    other: lambda _: 0.0,
+    f'{first} + {other}': lambda _: float(fixed),
+    f'{first} + {other}, adaptive': lambda lists: adaptive(lists, *curve),
   }
 
 
@@ -126,7 +131,6 @@ def merge(first: Ranking, second: Ranking) -> Merged:
     *columns,
     confidence=confidence(first),
     target=first.target,
-    proven=min(first.proven, second.proven),
   )
 
 
@@ -177,10 +181,29 @@ def _gap_to_top(ranking: Ranking) -> Float[np.ndarray, 'n k']:
   return np.where(ranking.items >= 0, scores[:, :1] - scores, 0)
 
 
-def _rank(trained: Trained, name: str) -> Ranking:
+def _check_users(models: Mapping[str, Trained], *names: str) -> None:
+  configs = [models[name].session.config for name in names]
+  if len({(c.evaluation.num_users, c.seed) for c in configs}) > 1:
+    raise UsageError(
+      f'{" and ".join(names)} differ in config.evaluation.num_users or '
+      'config.seed: set the same values, so that both models rank items for '
+      'the same users'
+    )
+
+
+def _rank_splits(trained: Trained) -> tuple[Ranking, Ranking, Ranking]:
+  """Returns the lists of validation and of test, and masked lists of test."""
   session = trained.session
-  search = Search(session.config.evaluation.num_beams, until_proven=True)
-  return rank(trained, split_users(session, name), _DEPTH, search)
+  search = Search.from_config(session.config.evaluation)
+  masked = dataclasses.replace(search, exclude_seen=True)
+  validation, test = (
+    split_users(session, name) for name in ('validation', 'test')
+  )
+  return (
+    rank(trained, validation, _DEPTH, search),
+    rank(trained, test, _DEPTH, search),
+    rank(trained, test, _DEPTH, masked),
+  )
 
 
 def _metrics(

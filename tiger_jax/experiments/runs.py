@@ -36,14 +36,14 @@ from tiger_jax.training import replicas
 _Rows = dict[str, dict[str, float]]
 # Part of the fingerprint of rows. Increase it when a function below changes its
 # results, so that old rows are computed again.
-_VERSION = 7
+_VERSION = 8
 
 # In most experiments, a row is a run, measured with the serving search of
 # `evaluation.num_beams` beams. In the experiments below, one trained model, or
 # all trained models of a dataset, give several rows of test metrics. Except in
-# `mixture`, their searches add beams until it is proven that no other item
-# ranks above the listed items. The metric `proven` is the share of the listed
-# items for which the proof succeeds.
+# `mixture` and `ensemble`, their searches add beams until it is proven that no
+# other item ranks above the listed items. The metric `proven` is the share of
+# the listed items for which the proof succeeds.
 _PER_RUN: dict[str, Callable[[Trained], _Rows]] = {
   'breakdown': breakdown.measure,
   'cold_start': cold_start.measure,
@@ -225,7 +225,7 @@ def _record(
     'run': row,
     'columns': list(experiment.columns) or None,
     'command': experiment.command,
-    'model': ' + '.join(x['model'] for x in results_of_runs),
+    'model': ' + '.join(dict.fromkeys(x['model'] for x in results_of_runs)),
     'device': f'{len(devices)} x {devices[0]}',
     'seeds': seeds,
     'embedding': ', '.join(sorted(encoders)),

@@ -40,12 +40,13 @@ NOTES = {
     The scores of the best 50 items of each model are scaled to the range from 0
     (last item) to 1 (first item). The score of an item is the weighted sum of
     its two scores. "weight" is the weight of SASRec; TIGER has the weight 1
-    minus this value. The fixed weight has the best validation metrics. The
-    adaptive weight differs by user: it is a function of the softmax probability
-    of SASRec's first item among its 50 items. This function, too, has the best
-    validation metrics. The table has the mean of the adaptive weights. The
-    search has more beams than in other tables, so the values of TIGER may
-    differ between the tables.""",
+    minus this value. The weight of all users has the best NDCG@10 on
+    validation. The adaptive weight differs by user: it is a function of the
+    softmax probability of SASRec's first item among its 50 items. This
+    function, too, has the best NDCG@10 on validation. The table has the mean of
+    the adaptive weights. In "transitions", the search of TIGER has transition
+    counts, as in table1. Every search has 50 beams or more, so the values of
+    TIGER may differ between the tables.""",
   'mixture': """
     The probability of an item is (1 - g) times its probability by TIGER, plus g
     times its share in the transition scores of the user (see the row
