@@ -18,6 +18,7 @@ from typing import Any
 from tiger_jax.errors import DataError, TigerError
 from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report.paper import PAPER
+from tiger_jax.report.records import masked_metrics
 from tiger_jax.report.terminal import show_results
 
 # A table or an output, and the markers around it.
@@ -163,7 +164,7 @@ class Figures:
     """Returns the metrics of a record, as text."""
     record = self._json(f'results/{name}.json')
     metrics = record['metrics']
-    masked = metrics.get('test_masked', {})
+    masked = masked_metrics(record)
     values = {f'masked {name}': _metric(x) for name, x in masked.items()}
     values |= {name: _metric(x) for name, x in metrics[split].items()}
     if record['collision_rate'] is not None:

@@ -5,7 +5,7 @@
 SASRec is combined with TIGER, and with TIGER with transition counts in its
 search. The weights of the transitions are those of `table1.py`.
 
-`configs/paper/ensemble.py:cpu` has small models on Beauty, and takes 4 minutes
+`configs/paper/ensemble.py:cpu` has small models on Beauty, and takes 6 minutes
 on two CPU cores. The variant `:cpu_long` has SASRec at full size.
 """
 

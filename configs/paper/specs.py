@@ -4,7 +4,7 @@
 of a beam search. They add beams to the search until it is proven that no other
 item ranks above the recommendations, and report the share of items for which
 the proof succeeds. All other experiments use the search of the evaluation, with
-`evaluation.num_beams` beams, or one beam per listed item if that is more.
+`evaluation.num_beams` beams, doubled until there is one for each listed item.
 """
 
 from collections.abc import Mapping

@@ -75,6 +75,19 @@ def test_claims_are_in_the_table_or_among_those_without_records():
   assert line.endswith(
     '| holds here | LSH: .0700, random: .0800 | does not hold here |'
   )
+  masked = [
+    record(
+      experiment='ensemble_cpu_long',
+      run=run,
+      metrics={'test': {'recall@10': 0.09, 'masked_recall@10': recall}},
+    )
+    for run, recall in (('SASRec + TIGER', 0.1), ('SASRec', 0.093))
+  ]
+  (line,) = [x for x in make_claims(masked).splitlines() if '+' in x]
+  assert line.endswith(
+    '| SASRec + TIGER: .0900, SASRec: .0900 | not shown '
+    '| SASRec + TIGER: .1000, SASRec: .0930 | holds here |'
+  )
   assert make_claims(rows[:1]) == ''
   assert make_claims([rows[0], row('random', 0.01, 'toys')]) == ''
 

@@ -49,8 +49,8 @@ class Search:
   """The search settings of a ranking.
 
   Attributes:
-    num_beams: The number of beams. It is raised to the number of requested
-      items if that is larger.
+    num_beams: The number of beams. It is doubled until it is at least the
+      number of requested items.
     approximate: Allow the search to miss 5% of the best items where this is
       faster. Only for models that score items.
     until_proven: Add beams until every list is proven to be the best, up to the

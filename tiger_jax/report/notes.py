@@ -45,8 +45,8 @@ NOTES = {
     softmax probability of SASRec's first item among its 50 items. This
     function, too, has the best NDCG@10 on validation. The table has the mean of
     the adaptive weights. In "transitions", the search of TIGER has transition
-    counts, as in table1. Every search has 50 beams or more, so the values of
-    TIGER may differ between the tables.""",
+    counts, as in table1. The search has more beams than in other tables, so the
+    values of TIGER may differ between the tables.""",
   'mixture': """
     The probability of an item is (1 - g) times its probability by TIGER, plus g
     times its share in the transition scores of the user (see the row

@@ -66,6 +66,20 @@ def read(path: Path) -> dict[str, Any]:
   return record
 
 
+def masked_metrics(record: dict[str, Any]) -> dict[str, float]:
+  """Returns the test metrics of lists without the items of the history.
+
+  The record of a run has them in `test_masked`. In other records, they are the
+  metrics of `test` whose names begin with `masked_`.
+  """
+  prefix = 'masked_'
+  return record['metrics'].get('test_masked') or {
+    name.removeprefix(prefix): value
+    for name, value in record['metrics']['test'].items()
+    if name.startswith(prefix)
+  }
+
+
 def _invalid_fields(record: dict[str, Any]) -> list[str]:
   """Returns the names of fields that are missing or have a wrong type."""
   invalid = [

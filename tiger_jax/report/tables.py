@@ -32,8 +32,8 @@ called "shuffled". A model may recommend items that a user already has; they
 count as misses. The "masked" columns exclude these items.
 
 **Search.** Tables without the column "proven" use the same search as requests
-to a `Recommender`. It has `evaluation.num_beams` beams, or one beam per
-requested item if that is more.
+to a `Recommender`. It has `evaluation.num_beams` beams, doubled until there is
+one for each requested item.
 
 **Columns.** "collide" is the share of items that have the same semantic prefix
 as another item. "sid_recall" counts any item with the semantic prefix of the
@@ -52,9 +52,7 @@ standard error of a recall of .03 is .003, and that of a recall of .01 is .002.
 Experiments whose name ends in _cpu_long evaluate all users, except that
 diversity_cpu_long evaluates 4,096. In both variants, cold_start evaluates all
 users whose target is unseen. In _cpu_long, TIGER has the model and the training
-of configs/beauty.py:cpu, and SASRec has its full size. The recorded
-ensemble_cpu_long is older: its TIGER is an earlier version of the run "TIGER,
-two cores" of table1, with a causal encoder.
+of configs/beauty.py:cpu, and SASRec has its full size.
 
 **Origin.** The file of a row in `results/` contains the config of the row. The
 rows were not all made with the same version of the code. Older versions
