@@ -257,6 +257,12 @@ def vectors(folder, shop):
   return {'path': str(folder / f'{shop}.npy'), 'ids_path': str(ids)}
 
 
+def test_an_ensemble_of_one_run_is_refused_before_its_training(tmp_path):
+  with pytest.raises(UsageError, match="two of 'SASRec', 'TIGER', 'TIGER, tr"):
+    run(tiny('ensemble', 'SASRec'), tmp_path)
+  assert list(tmp_path.iterdir()) == []
+
+
 def test_the_error_for_missing_files_names_the_flag_to_set(tmp_path):
   spec = spec_of('layers')
   spec.datasets.beauty.dataset.source_dir = str(tmp_path)

@@ -62,8 +62,15 @@ def run(experiment: Experiment, workdir: Path) -> str:
   each row of the tables. Experiments with the same `workdir` share stages.
 
   Raises:
-    TigerError: Files are missing, or a run fails.
+    TigerError: Files are missing, a run fails, or an experiment that combines
+      runs has only one.
   """
+  is_combined = paper.without_variant(experiment.name) in _PER_DATASET
+  if is_combined and len({run.name for run in experiment.runs}) < 2:
+    raise UsageError(
+      f'{experiment.name} combines runs: name at least two of '
+      f'{", ".join(map(repr, experiment.table))} in config.order'
+    )
   for run in experiment.runs:
     _check_files(run.dataset, run.config)
   if any(run.config.semantic_ids.shared_with for run in experiment.runs):
