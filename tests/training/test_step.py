@@ -125,12 +125,22 @@ def test_steps_in_one_call_equal_single_steps():
 def test_training_on_excerpts_equals_training_on_batches():
   events = make_events()
   excerpts = make_excerpts(0, 4)
-  stack = train(make_task(events), ADAMW, [1], [excerpts])
   batches = [
     gather(events, excerpts.examples.at(i), excerpts.width) for i in range(4)
   ]
-  single = [Batch(*(x[None] for x in batch)) for batch in batches]
-  assert_same_bits(train(make_task(), ADAMW, [1], single), stack)
+  stack = Batch(*map(np.stack, zip(*batches, strict=True)))
+  state, metrics = train(make_task(events), ADAMW, [1], [excerpts])
+  expected_state, expected = train(make_task(), ADAMW, [1], [stack])
+  # The two programs round differently on some processors.
+  assert metrics.keys() == expected.keys()
+  for name, values in expected.items():
+    np.testing.assert_allclose(metrics[name], values, 1e-5, err_msg=name)
+  # Adam amplifies rounding errors of gradients near zero.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+    state.params,
+    expected_state.params,
+  )
 
 
 def test_random_draws_depend_on_the_seed():
