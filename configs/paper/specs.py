@@ -58,7 +58,8 @@ def experiment(
     name: The name of the experiment.
     variant: '' for the full size, or one of `variants`.
     runs: Maps the name of a run to the fields that it changes.
-    datasets: The datasets to measure. Variants measure only the first.
+    datasets: The datasets to measure. Variants measure only the first, unless
+      `measured` names others.
     embedded_datasets: More datasets, which are embedded but not measured.
     dataset_changes: Maps a dataset, and then a run, to the fields that the run
       changes on this dataset only.
@@ -70,8 +71,6 @@ def experiment(
     hint = nearest_and_all(variant, variants)
     raise UsageError(f'no variant {variant!r}: {hint}, or omit the variant')
   base = beauty.get_config('cpu' if variant else '')
-  if variant:
-    datasets = datasets[:1]
   if variant == 'cpu':
     reduce(base)
   shops = {
@@ -88,7 +87,7 @@ def experiment(
       'columns': columns,
       'base': base,
       'datasets': shops,
-      'measured': datasets,
+      'measured': datasets[:1] if variant else datasets,
       'runs': dict(runs),
       # Needed because a ConfigDict sorts its fields.
       'order': tuple(runs),

@@ -131,9 +131,17 @@ def test_each_rule_for_unseen_items_gives_the_metrics_worked_by_hand():
   assert prefix[0]['ndcg@10'] == pytest.approx((1 + 1 / np.log2(3)) / 4)
   assert {x['reachable'] for x in prefix} == {0.5}
   assert {x['reachable_items'] for x in prefix} == {0.5}
-  # The prefix rule searches for 51 items instead of 50. The search may return
-  # item 1 of the history, because item 4 is inserted after it.
-  assert {k for k, _ in retriever.calls} == {51, 128}
+  # The coarse rule also inserts item 5, after item 2. The lists are 4, 5, 3 (user
+  # 0), 0, 4, 5 (user 1), 1, 4, 5 (user 2) and 4, 2, 5 (user 3).
+  coarse = [rows[f'coarse prefix rule, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
+  assert [x['recall@10'] for x in coarse] == [0.5, 1.0, 1.0]
+  ndcg = (1 + 1 / np.log2(3) + 2 / np.log2(4)) / 4
+  assert coarse[1]['ndcg@10'] == pytest.approx(ndcg)
+  assert {x['reachable'] for x in coarse} == {1.0}
+  assert {x['reachable_items'] for x in coarse} == {1.0}
+  # The search is for 52 items instead of 50. It may return items 1 and 2 of the
+  # history, because items 4 and 5 are inserted after them.
+  assert {k for k, _ in retriever.calls} == {52, 128}
   nearest = [rows[f'Semantic-KNN, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in nearest][1:] == [1.0, 1.0]
   # Item 3 is nearest for users 2 and 3, but is excluded. Then item 4 is nearest

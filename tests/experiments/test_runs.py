@@ -194,12 +194,13 @@ def test_cold_start_has_a_row_for_each_rule_and_epsilon(tmp_path):
   spec = tiny('cold_start')
   spec.runs.TIGER.dataset.unseen_share = 0.2
   table = run(spec, tmp_path)
-  for rule in ('prefix rule', 'exact scores', 'Semantic-KNN'):
+  rules = 'prefix rule', 'coarse prefix rule', 'exact scores', 'Semantic-KNN'
+  for rule in rules:
     assert f'| {rule}, epsilon 0.1 |' in table
   saved = records.read_all(tmp_path / 'results')
-  assert len(saved) == 9
+  assert len(saved) == 12
   by_rule = {x['run']: x['metrics']['test']['recall@50'] for x in saved}
-  for rule in ('prefix rule', 'exact scores', 'Semantic-KNN'):
+  for rule in rules:
     shares = [by_rule[f'{rule}, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
     assert shares == sorted(shares)
 

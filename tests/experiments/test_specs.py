@@ -48,7 +48,10 @@ def test_the_runs_of_our_training_share_one_training(shop):
     for run in experiment.runs
     if run.dataset == shop and run.name.startswith('TIGER, our training')
   ]
+  *ours, shuffled = ours
   assert len(ours) == 3
+  assert shuffled.train.replicas == 1 and shuffled.dataset.shuffle_ties
+  assert shuffled.train.steps == ours[0].train.steps
   shared = {dataclasses.replace(x, evaluation=EvaluationConfig()) for x in ours}
   assert len(shared) == 1
   # The first run has the mean of the models, and the others rank with all.

@@ -107,8 +107,8 @@ MUTANTS = (
   Mutant(
     'items of the history are not removed from the list',
     'tiger_jax/experiments/cold_start.py',
-    'without(with_unseen(items, dataset.unseen, prefixes), user_items)',
-    'with_unseen(items, dataset.unseen, prefixes)',
+    'without(extended, user_items)',
+    'extended',
     'tests/experiments/test_rules.py::'
     'test_each_rule_for_unseen_items_gives_the_metrics_worked_by_hand',
   ),

@@ -29,18 +29,20 @@ NUM_LATEST = 5
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
-  """Returns the recall of three rules for test users whose target is unseen.
+  """Returns the recall of four rules for test users whose target is unseen.
 
   - `prefix rule`: the method of the paper. The model generates the IDs of seen
     items. The unseen items with the semantic prefix of a generated item are
     inserted after this item.
+  - `coarse prefix rule`: the same rule, without the last code of the semantic
+    prefix. More unseen items have a prefix that a seen item has too.
   - `exact scores`: the model scores unseen items by their own IDs, like seen
     items.
   - `Semantic-KNN`: the baseline of the paper, which returns the items whose
     vectors are nearest to those of the history.
 
   Items of the history are excluded, because otherwise Semantic-KNN would return
-  them. Under the prefix rule, items of the history are removed only after the
+  them. Under the prefix rules, items of the history are removed only after the
   unseen items with their prefixes have been inserted. The lists are proven (see
   `Search.until_proven`), so that recall does not depend on the number of beams.
 
@@ -65,7 +67,11 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   examples = split(dataset, 'test')
   examples = examples.at(is_unseen[dataset.history[examples.end]])
   prefixes = trained.session.inputs.semantic_ids.prefixes
-  is_shared = shared_prefixes(is_unseen, prefixes)
+  num_coarse = max(1, prefixes.shape[1] - 1)
+  prefixes_of = {
+    'prefix rule': prefixes,
+    'coarse prefix rule': prefixes[:, :num_coarse],
+  }
   user_items = [
     np.unique(dataset.history[start:end])
     for _, start, end in zip(*examples, strict=True)
@@ -73,7 +79,9 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   # The search must return history items that share a prefix with an unseen
   # item, because the unseen item is inserted after them. These history items
   # are removed afterwards. The lists are therefore longer by the maximum number
-  # of such items in one history.
+  # of such items in one history. Items that share a prefix also share the
+  # coarse prefix, so one search serves both rules.
+  is_shared = shared_prefixes(is_unseen, prefixes_of['coarse prefix rule'])
   carriers = np.flatnonzero(is_shared & ~is_unseen)
   depth = max(CUTOFFS) + max(
     (int(np.isin(x, carriers).sum()) for x in user_items), default=0
@@ -81,8 +89,9 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   num_beams = trained.session.config.evaluation.num_beams
   search = Search(num_beams, until_proven=True, exclude_seen=True)
   keep_carriers = dataclasses.replace(search, keep=carriers)
+  seen_items = rank(only_seen, examples, depth, keep_carriers)
   rankings = {
-    'prefix rule': rank(only_seen, examples, depth, keep_carriers),
+    **dict.fromkeys(prefixes_of, seen_items),
     'exact scores': rank(trained, examples, _DEPTH, search),
     'Semantic-KNN': rank(
       _nearest(trained), examples, dataset.num_items, search
@@ -92,9 +101,10 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   rows = {}
   for rule, ranking in rankings.items():
     items, reachable = ranking.items, np.ones(dataset.num_items)
-    if rule == 'prefix rule':
-      items = without(with_unseen(items, dataset.unseen, prefixes), user_items)
-      reachable = is_shared
+    if rule in prefixes_of:
+      extended = with_unseen(items, dataset.unseen, prefixes_of[rule])
+      items = without(extended, user_items)
+      reachable = shared_prefixes(is_unseen, prefixes_of[rule])
     for epsilon in EPSILONS:
       hits = {
         k: capped(items, is_unseen, k, epsilon) == target[:, None]

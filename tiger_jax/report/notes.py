@@ -23,9 +23,10 @@ NOTES = {
     The users are those whose target is unseen in training. Items that a user
     already has are excluded. Epsilon is the upper limit of the share of unseen
     items in a list. "prefix rule" inserts unseen items into a list, directly
-    after the first seen item with the same semantic prefix. "exact scores"
-    generates the full IDs of unseen items. In the training data, the last code
-    of such an ID never followed its prefix. "reachable" is the share of users
+    after the first seen item with the same semantic prefix. "coarse prefix
+    rule" omits the last code of these prefixes. "exact scores" generates the
+    full IDs of unseen items. In the training data, the last code of such an ID
+    never followed its prefix. "reachable" is the share of users
     whose target can be returned by the row's rule. "reachable_items" is the
     share of unseen items that this rule can return.""",
   'diversity': """
