@@ -2,8 +2,9 @@
 
   python -m tiger_jax.main --config=configs/paper/ensemble.py
 
-SASRec is combined with TIGER, and with TIGER with transition counts in its
-search. The weights of the transitions are those of `table1.py`.
+SASRec is combined with TIGER, with TIGER whose search has transition counts,
+and with these counts alone. The weights of the transitions are those of
+`table1.py`.
 
 `configs/paper/ensemble.py:cpu` has small models on Beauty, and takes 6 minutes
 on two CPU cores. The variant `:cpu_long` has SASRec at full size. Both variants
@@ -30,7 +31,11 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   return specs.experiment(
     'ensemble',
     variant,
-    specs.sasrec_and_tiger(variant) | {name: _transitions(0.2)},
+    specs.sasrec_and_tiger(variant)
+    | {
+      name: _transitions(0.2),
+      'transitions': specs.baseline('transitions', variant),
+    },
     datasets=('beauty', 'sports', 'toys'),
     dataset_changes=changes,
     columns=specs.ENSEMBLE,

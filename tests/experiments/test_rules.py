@@ -131,8 +131,8 @@ def test_each_rule_for_unseen_items_gives_the_metrics_worked_by_hand():
   assert prefix[0]['ndcg@10'] == pytest.approx((1 + 1 / np.log2(3)) / 4)
   assert {x['reachable'] for x in prefix} == {0.5}
   assert {x['reachable_items'] for x in prefix} == {0.5}
-  # The coarse rule also inserts item 5, after item 2. The lists are 4, 5, 3 (user
-  # 0), 0, 4, 5 (user 1), 1, 4, 5 (user 2) and 4, 2, 5 (user 3).
+  # The coarse rule also inserts item 5, after item 2. The lists of users 0 to 3
+  # are (4, 5, 3), (0, 4, 5), (1, 4, 5) and (4, 2, 5).
   coarse = [rows[f'coarse prefix rule, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in coarse] == [0.5, 1.0, 1.0]
   ndcg = (1 + 1 / np.log2(3) + 2 / np.log2(4)) / 4

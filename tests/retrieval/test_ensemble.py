@@ -10,9 +10,11 @@ import pytest
 
 from tests.retrieval import real_network
 from tests.retrieval.real_network import BATCH, CONFIG, LEVEL_SIZES, NUM_ITEMS
+from tests.retrieval.test_mixture import slow_masses, table_of
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval.ensemble import Ensemble
+from tiger_jax.retrieval.mixture import Gate, Mixture
 from tiger_jax.retrieval.tiger import TigerRetriever
 
 NUM_MEMBERS = 3
@@ -105,6 +107,31 @@ def test_an_ensemble_ranks_by_the_mean_of_the_logits(model, members):
   for params in members:
     alone = jax.device_get(retriever.search(params, BATCH, 1))
     assert (alone.items != beams.items).any(1).all()
+
+
+def test_a_mixture_adds_transitions_to_the_probability_of_the_ensemble(
+  model, members
+):
+  catalog = Catalog.from_codes(CODES, LEVEL_SIZES)
+  rng = np.random.default_rng(3)
+  walks = rng.integers(0, NUM_ITEMS, (40, 3)).tolist()
+  mixture = Mixture.of(table_of(walks, NUM_ITEMS), Gate(0.3))
+  retriever = TigerRetriever(model, catalog, 16).with_mixture(mixture)
+  probabilities = 0.7 * np.exp(_slow_scores(model, members))
+  for row, history in zip(probabilities, BATCH.history, strict=True):
+    masses, _ = slow_masses(
+      walks, history[history >= 0].tolist(), range(NUM_ITEMS)
+    )
+    assert len(masses) > 1
+    for item, mass in masses.items():
+      row[item] += 0.3 * mass
+  beams = jax.device_get(retriever.search(_ensemble(members), BATCH, 1))
+  np.testing.assert_array_equal(
+    beams.items[:, :NUM_ITEMS], np.argsort(-probabilities, 1)
+  )
+  np.testing.assert_allclose(
+    beams.scores[:, :NUM_ITEMS], np.log(-np.sort(-probabilities, 1)), atol=1e-4
+  )
 
 
 def test_equal_members_rank_like_one_of_them(model, members):

@@ -4,7 +4,13 @@ import dataclasses
 
 import pytest
 
-from tiger_jax.config import Config, ModelConfig, ParallelConfig, TrainConfig
+from tiger_jax.config import (
+  Config,
+  EvaluationConfig,
+  ModelConfig,
+  ParallelConfig,
+  TrainConfig,
+)
 from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import checks
@@ -30,6 +36,15 @@ def test_a_model_without_training_needs_no_checkpoint(tmp_path):
   assert not list(folder.iterdir())
   assert training.load(session, folder) == ({}, 0)
   assert training.load_served(session, folder) == (session, {}, None)
+
+
+def test_a_baseline_of_an_ensemble_experiment_is_served_alone():
+  # The base config of an experiment is also that of its baselines.
+  config = dataclasses.replace(
+    CONFIG, evaluation=EvaluationConfig(ensemble=True)
+  )
+  session = Session.open(config, Inputs(synthetic.make(20, seed=0)))
+  assert training.served(session, {'w': 1}, 0) == {'w': 1}
 
 
 def test_is_finished_compares_the_settings(tmp_path):

@@ -52,15 +52,16 @@ _Weigh = Callable[[Merged], float | Float[np.ndarray, 'n 1']]
 
 
 def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
-  """Returns the metrics of models, and of the first with each of the others.
+  """Returns metrics of each model, and of the first with each of the others.
 
   The scores of the best 50 items of each model are scaled to the range from 0
   (last item) to 1 (first item). The two scores of an item are then added with a
   weight. The fixed weight is the best on validation. The adaptive weight
-  differs by user: it is a sigmoid of the confidence of the first model, which
-  is the softmax probability of its top item. The slope and the threshold of the
-  sigmoid are the best on validation. The code of arXiv 2603.19809 does the
-  same, except that its probability is over the whole catalog.
+  differs by user: it is a sigmoid of the first model's confidence. The
+  confidence is the softmax probability of the model's top item. The slope and
+  the threshold of the sigmoid are the best on validation. The code of arXiv
+  2603.19809 does the same, except that its probability is over the whole
+  catalog.
 
   Returns:
     A dict of metrics for each model, and for each combination. The rows of a

@@ -22,9 +22,9 @@ KAPPAS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
   """Returns the metrics of TIGER, the transitions, and two mixtures.
 
-  The weight of the transitions is a constant, or n / (n + kappa) with the count
-  n of the last item of the history. The constant and kappa are the best on
-  validation.
+  The weight of the transitions is a constant, or n / (n + kappa), where n is
+  the number of transitions in the training data from the last item of the
+  history. The constant and kappa are the best on validation.
 
   Returns:
     A dict of metrics for each row. `recall@k` and `ndcg@k` are the test metrics

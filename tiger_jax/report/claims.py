@@ -23,13 +23,13 @@ and none of the settings of the ablation table. The other TIGER models are those
 of configs/beauty.py:cpu, with the changes of each experiment: invalid_ids has a
 softmax over all codes and no history bias, and layers has 1 to 3 layers instead
 of 3 to 5. The model of cold_start was trained with a softmax over the IDs of
-the training items. The prefix rule can return the targets of a quarter of its
-users.
+the training items. In cold_start, the prefix rule can return the target of only
+a quarter of the users.
 
-A claim that one row is better than another **holds here** if every difference
-has the claimed sign and is larger than two standard errors. It **does not hold
-here** if one of the differences has the other sign and is larger than two
-standard errors. Otherwise, it is **not shown**. The standard error is computed
+A claim about the order of two or more rows **holds here** if each row is better
+than the next by more than two standard errors. It **does not hold here** if a
+row is worse than the next by more than two standard errors. Otherwise, it is
+**not shown**. The standard error is computed
 as if the rows had different users. It does not cover the differences between
 training seeds, and most rows have one seed. For an entropy, only the sign of
 the difference counts. Claims with "at most" or "less than a tenth" are tested

@@ -15,8 +15,8 @@ NOTES = {
     histories.""",
   'breakdown': """
     The history of a user is the items before the target. A user is in the group
-    "memorization" if anyone bought the target right after the last item of the
-    history in the training data. All other users are in the group
+    "memorization" if anyone in the training data bought the target right after
+    the last item of the history. All other users are in the group
     "generalization" (arXiv 2603.19809). "bought" is the number of purchases of
     the target in the training data.""",
   'cold_start': """
@@ -25,10 +25,9 @@ NOTES = {
     items in a list. "prefix rule" inserts unseen items into a list, directly
     after the first seen item with the same semantic prefix. "coarse prefix
     rule" omits the last code of these prefixes. "exact scores" generates the
-    full IDs of unseen items. In the training data, the last code of such an ID
-    never followed its prefix. "reachable" is the share of users
-    whose target can be returned by the row's rule. "reachable_items" is the
-    share of unseen items that this rule can return.""",
+    full IDs of unseen items, on which the model was not trained. "reachable" is
+    the share of users whose target can be returned by the row's rule.
+    "reachable_items" is the share of unseen items that the rule can return.""",
   'diversity': """
     Entropy@k is the entropy of the categories of the first k items, in nats.
     Only the first two levels of a category path are used. The paper does not
@@ -41,27 +40,28 @@ NOTES = {
     The scores of the best 50 items of each model are scaled to the range from 0
     (last item) to 1 (first item). The score of an item is the weighted sum of
     its two scores. "weight" is the weight of SASRec; TIGER has the weight 1
-    minus this value. The weight of all users has the best NDCG@10 on
-    validation. The adaptive weight differs by user: it is a function of the
-    softmax probability of SASRec's first item among its 50 items. This
-    function, too, has the best NDCG@10 on validation. The table has the mean of
-    the adaptive weights. In "transitions", the search of TIGER has transition
-    counts, as in table1. The search has more beams than in other tables, so the
-    values of TIGER may differ between the tables.""",
+    minus this value. The fixed weight, which all users share, is the one with
+    the best NDCG@10 on validation. The adaptive weight differs by user: it is a
+    function of the softmax probability of SASRec's first item among its 50
+    items. This function, too, was chosen by NDCG@10 on validation. The table
+    has the mean of the adaptive weights. In "TIGER, transitions", the search of
+    TIGER has transition counts, as in table1. The row "transitions" has the
+    scores of these counts alone. The search has more beams than in other
+    tables, so the values of TIGER may differ between the tables.""",
   'mixture': """
-    The probability of an item is (1 - g) times its probability by TIGER, plus g
-    times its share in the transition scores of the user (see the row
+    The probability of an item is (1 - g) times its probability under TIGER,
+    plus g times its share in the transition scores of the user (see the row
     "transitions"). The search ranks prefixes by this probability. In "constant
     weight", g is "weight". In "weight by count", g is n / (n + kappa), where n
     is how often the last item of the history was followed by another item in
     the training data. "weight" and "kappa" are the best on validation.""",
   'seeds': """
     The seeds differ in initialization and dropout. They share Semantic IDs, the
-    order of batches, and the step of the checkpoint, which has the best mean
-    over the seeds. The standard error therefore covers only differences in
-    initialization and dropout. The paper does not say what its seeds share. In
-    seeds_cpu, runs have 500 steps. In other reduced experiments, they have
-    800.""",
+    order of batches, and the step of the checkpoint. At this step, the mean
+    validation NDCG@10 of the seeds is best. The standard error therefore covers
+    only differences in initialization and dropout. The paper does not say what
+    its seeds share. In seeds_cpu, runs have 500 steps. In other reduced
+    experiments, they have 800.""",
   'table1': """
     On a CPU, the search called "approximate" returns the same items as the
     exact search. The model of the row "TIGER, two cores" is much smaller than

@@ -124,7 +124,7 @@ def served(session: Session, params: Any, best: int) -> Any:
     params: The parameters of all replicas.
     best: The index of the best replica.
   """
-  if session.config.evaluation.ensemble:
+  if session.config.evaluation.ensemble and session.entry.is_generative:
     return Ensemble(params)
   return replicas.select(params, session.config.train.replicas, best)
 
