@@ -104,8 +104,8 @@ TABLE = r"""
 2 | $Q --config.train=3 | config.train is a section: set one of its fields, batch_size, evaluate_every, evaluate_users, length_buckets, log_every, on_non_finite, optimizer, packed, replicas, steps, steps_per_call
 2 | $Q --noconfig.train | config.train is a section: set one of its fields, batch_size, evaluate_every, evaluate_users, length_buckets, log_every, on_non_finite, optimizer, packed, replicas, steps, steps_per_call
 2 | $Q --config.train.steps.x=3 | config.train.steps is not a section: it has no 'x'
-2 | $Q --config.train.steps | config.train.steps needs a value, as in --config.train.steps=2000
-2 | $Q --noconfig.train.steps | config.train.steps needs a value, as in --config.train.steps=2000
+2 | $Q --config.train.steps | config.train.steps needs a value, as in --config.train.steps=800
+2 | $Q --noconfig.train.steps | config.train.steps needs a value, as in --config.train.steps=800
 2 | $Q --noconfig.train.steps=3 | --noconfig.train.steps=3: remove either the "no" or the value
 2 | $Q --config.train.steps= | config.train.steps is '': it must be an integer
 2 | $Q --config.train.steps=many | config.train.steps is 'many': it must be an integer
@@ -128,8 +128,8 @@ TABLE = r"""
 2 | $Q --config.model.recency_bias=31 | config.model.recency_bias is '31': it must be true or false
 2 | $Q --config.model.prefix_embeddings=-1 | config.model.prefix_embeddings is -1: it must not be negative
 2 | $Q --config.train.optimizer.weight_decay=inf | config.train.optimizer.weight_decay is inf: it must be finite
-2 | $Q --config.model.prefix_heads=true | config.model.prefix_heads is True, but prefix_embeddings is 0: set prefix_embeddings to 32768, for example
-2 | $Q --config.model.history_bias=true | config.model.history_bias is True, but softmax is 'all_codes': set softmax to 'trie', or history_bias to False
+2 | $Q --config.model.prefix_embeddings=0 | config.model.prefix_heads is True, but prefix_embeddings is 0: set prefix_embeddings to 32768, for example
+2 | $Q --config.model.softmax=all_codes | config.model.history_bias is True, but softmax is 'all_codes': set softmax to 'trie', or history_bias to False
 2 | $Q --config.model.prefix_embeddings=16777217 | config.model.prefix_embeddings is too large: choose at most 16,777,216
 2 | $Q --config.model.prefix_dropout=1 | config.model.prefix_dropout is 1.0: choose from [0, 1)
 2 | $Q --config.semantic_ids.codebook_sizes=8 | config.semantic_ids.codebook_sizes is '8': it must be a tuple, such as (32, 32, 32)
@@ -242,7 +242,7 @@ TABLE = r"""
 2 | $EXPERIMENT --config.base.train.stepz=1 | config.base.train.stepz is not a field; did you mean steps?
 2 | $EXPERIMENT --config.runs.random=3 | config.runs.random is a section: set one of its fields, semantic_ids
 2 | $EXPERIMENT --config.measured=3 | config.measured is '3': it must be a tuple, such as ('beauty',)
-2 | $EXPERIMENT --config.measured='("nowhere",)' | config.measured names 'nowhere': choose from 'beauty'
+2 | $EXPERIMENT --config.measured='("nowhere",)' | config.measured names 'nowhere': choose from 'beauty', 'sports', 'toys'
 2 | $EXPERIMENT --config.order='("nothing",)' | config.order names 'nothing': choose from 'LSH', 'OPQ', 'RQ-KMeans', 'RQ-VAE', 'VQ-VAE', 'hierarchical k-means', 'random'
 2 | $EXPERIMENT --config.order='(1,)' | config.order is (1,): it must be a tuple of names, as in configs/paper/specs.py
 2 | $EXPERIMENT --config.table='()' | config.order names 'random': choose from config.table
@@ -281,7 +281,7 @@ TABLE = r"""
 3 | $AMAZON/short_user | raw/short_user/reviews_Beauty_5.json.gz has 1 users with fewer than 3 events, such as 'w' with 2: add events or set config.dataset.drop_short_users=True
 
 ## stages
-3 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.train.batch_size=8000 | dataset synthetic has 56 training examples, fewer than one batch of 8000: set config.train.batch_size to 56 or less, or add users with four or more events
+3 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.train.batch_size=8000 | dataset synthetic has 8 training examples, fewer than one batch of 8000: set config.train.batch_size to 8 or less, or add users with four or more events
 2 | $Q --workdir=run --config.parallel.fsdp=3 --mode=train | config.parallel.fsdp x tensor is 3 x 1, which does not divide the number of devices, 1: lower fsdp or tensor, or train on more devices
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=semantic_ids | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=all | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'

@@ -23,6 +23,9 @@ SETTINGS = (
   '--config.semantic_ids.hidden_dims=(16,)',
   '--config.semantic_ids.epochs=2',
   '--config.semantic_ids.restart_epochs=1',
+  # Only a softmax over all codes gives shares of invalid IDs.
+  '--config.model.softmax=all_codes',
+  '--config.model.history_bias=False',
   '--config.train.batch_size=16',
   '--config.train.steps_per_call=1',
 )

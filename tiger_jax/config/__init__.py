@@ -32,7 +32,7 @@ class Config:
     >>> import tiger_jax
     >>> config = tiger_jax.load_config('configs/quickstart.py')
     >>> config.train.batch_size
-    256
+    64
 
   Attributes:
     seed: The seed of all random numbers.
