@@ -11,9 +11,9 @@ from tests.small import ROOT
 
 # Texts of the notebook, and replacements that shorten the training runs.
 SHORT = {
-  "'train.steps': 800": "'train.steps': 30, 'dataset.synthetic_users': 300, "
-  "'train.batch_size': 64, 'train.optimizer.warmup_steps': 5",
-  "'train.evaluate_every': 200": "'train.evaluate_every': 10",
+  "'configs/quickstart.py'": "'configs/quickstart.py', {'train.steps': 30, "
+  "'dataset.synthetic_users': 300, 'train.optimizer.warmup_steps': 5, "
+  "'train.evaluate_every': 10}",
   "'train.steps': 300": "'train.steps': 40",
   "'train.evaluate_every': 100": "'train.evaluate_every': 20",
 }
