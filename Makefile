@@ -41,7 +41,7 @@ upgrade:  ## Write the newest package versions for PYTHON to constraints/.
 	  && "$$new/bin/python" -m pip freeze --exclude tiger_jax >"$$new/versions" \
 	  && mkdir -p constraints && cp "$$new/versions" $(CONSTRAINTS)
 
-# On Linux, memory in huge pages makes a training step a sixth faster on a CPU.
+# On Linux, memory in huge pages makes a training step faster on a CPU.
 FASTER := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
 quickstart: install  ## Train on the built-in shop and see recommendations.
