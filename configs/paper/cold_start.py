@@ -3,8 +3,8 @@
   python -m tiger_jax.main --config=configs/paper/cold_start.py
 
 Of the items that are the test target of a user, one in twenty is removed from
-the training data. Recall is measured
-for the users whose next item is one of these items.
+the training data. Recall is measured for the users whose next item is one of
+these items.
 
 `configs/paper/cold_start.py:cpu` has a small model, and takes 6 minutes of CPU
 time.

@@ -81,8 +81,11 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   # are removed afterwards. The lists are therefore longer by the maximum number
   # of such items in one history. Items that share a prefix also share the
   # coarse prefix, so one search serves both rules.
-  is_shared = shared_prefixes(is_unseen, prefixes_of['coarse prefix rule'])
-  carriers = np.flatnonzero(is_shared & ~is_unseen)
+  is_shared = {
+    rule: shared_prefixes(is_unseen, groups)
+    for rule, groups in prefixes_of.items()
+  }
+  carriers = np.flatnonzero(is_shared['coarse prefix rule'] & ~is_unseen)
   depth = max(CUTOFFS) + max(
     (int(np.isin(x, carriers).sum()) for x in user_items), default=0
   )
@@ -104,7 +107,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     if rule in prefixes_of:
       extended = with_unseen(items, dataset.unseen, prefixes_of[rule])
       items = without(extended, user_items)
-      reachable = shared_prefixes(is_unseen, prefixes_of[rule])
+      reachable = is_shared[rule]
     for epsilon in EPSILONS:
       hits = {
         k: capped(items, is_unseen, k, epsilon) == target[:, None]

@@ -29,11 +29,11 @@ a quarter of the users.
 A claim about the order of two or more rows **holds here** if each row is better
 than the next by more than two standard errors. It **does not hold here** if a
 row is worse than the next by more than two standard errors. Otherwise, it is
-**not shown**. The standard error is computed
-as if the rows had different users. It does not cover the differences between
-training seeds, and most rows have one seed. For an entropy, only the sign of
-the difference counts. Claims with "at most" or "less than a tenth" are tested
-without a standard error. The limit of a tenth is our choice.
+**not shown**. The standard error is computed as if the rows had different
+users. It does not cover the differences between training seeds, and most rows
+have one seed. For an entropy, only the sign of the difference counts. Claims
+with "at most" or "less than a tenth" are tested without a standard error. The
+limit of a tenth is our choice.
 
 The last two columns are for lists without items of the history. The paper's
 number of SASRec is of such lists. Our SASRec with the paper's loss is weaker

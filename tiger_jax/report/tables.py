@@ -57,10 +57,10 @@ of configs/beauty.py:cpu, and SASRec has its full size.
 **Origin.** The file of a row in `results/` contains the config of the row. The
 rows were not all made with the same version of the code. Older versions
 assigned collision codes in the order of the events. This version assigns them
-in the order of a hash of the item ids. Older versions also had another k-means:
-with RQ-KMeans, 23.8% of the items of Beauty collide in older rows, and 22.2% in
-newer ones. The command below a table repeats its runs. docs/experiments.md
-names the flags for data files on disk.
+in the order of a hash of the item ids. The files do not record which of the two
+a row used. With RQ-KMeans, 23.8% of the items of Beauty collide in older rows,
+and 22.2% in newer ones. The command below a table repeats its runs.
+docs/experiments.md names the flags for data files on disk.
 """
 
 
